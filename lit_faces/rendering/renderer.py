@@ -1,0 +1,191 @@
+"""FaceRenderer: rendered faces with FACS ground truth, the same picture whatever the batch size.
+
+    subject --> People --.
+    scene ----> Scenes ---+--> head model --> mesh --> raster --> shade --> photograph --> FaceBatch
+    frame ----> Frames --'
+"""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+
+import torch
+import torch.nn.functional as nn
+from torch import Tensor
+
+from lit_faces.core.facs import AU_INDEX, NUM_AUS, occurrence
+from lit_faces.core.sample import FaceBatch
+from lit_faces.rendering import post
+from lit_faces.rendering.camera import View, frame
+from lit_faces.rendering.heads import Head, build_head
+from lit_faces.rendering.raster import rasterise
+from lit_faces.rendering.sampler import Frames, People, Scenes, sample_frames, sample_people, sample_scenes
+from lit_faces.rendering.shading import Surface, shade
+
+#: Part of every cache key: change it when pictures change.
+RENDER_VERSION = "1"
+_CHUNK = 8  # pictures at once: keeps the working set in the processor's cache
+
+
+class FaceRenderer:
+    """Renders faces of numbered people.
+
+    Args:
+        size: pictures are size x size pixels (a multiple of 8).
+        seed: people, scenes and frames of one seed differ from those of another.
+        head: ``"parametric"``, or ``"ict:PATH"`` with a checkout of ICT-FaceKit or its packed npz.
+        device: where to render.
+        focus_aus: AUs that are drawn on their own in most frames; () for the natural mixture.
+        yaw_limit: yaw is uniform within +- this angle (degrees); pitch and roll are narrower.
+        supersample: pictures are drawn this much larger and averaged.
+
+    Raises:
+        ValueError: size is not a positive multiple of 8.
+    """
+
+    def __init__(
+        self, size: int = 128, seed: int = 0, head: str = "parametric", device: torch.device | str = "cpu",
+        focus_aus: tuple[int, ...] = (), yaw_limit: float = 25.0, supersample: int = 2,
+    ) -> None:  # fmt: skip
+        if size <= 0 or size % 8:
+            raise ValueError(f"size must be a positive multiple of 8, got {size}")
+        self.size, self.seed, self.supersample = size, seed, supersample
+        self.device = torch.device(device)
+        self.focus_aus, self.yaw_limit = tuple(focus_aus), yaw_limit
+        self.head: Head = build_head(head, size, self.device)
+
+    @torch.no_grad()
+    def render(self, subjects: Tensor, frames: Tensor, scenes: Tensor | None = None, au: Tensor | None = None, pose: Tensor | None = None) -> FaceBatch:
+        """Render one picture for every entry.
+
+        Args:
+            subjects: int64 (B,), who.
+            frames: int64 (B,), which frame of that person (pose, AUs, gaze, sensor noise).
+            scenes: int64 (B,), light, background and camera; by default every frame has its own.
+            au: float (B, 19), intensities 0..5 instead of the sampled ones; NaN keeps the sampled value.
+            pose: float (B, 3), yaw, pitch, roll in degrees instead of the sampled ones.
+        """
+        scenes = frames if scenes is None else scenes
+        parts = []
+        for start in range(0, len(subjects), _CHUNK):
+            pick = slice(start, start + _CHUNK)
+            who, what, where = (t[pick].to(self.device) for t in (subjects, frames, scenes))
+            drawn = sample_frames(self.seed, who, what, self.focus_aus, self.yaw_limit)
+            if au is not None:
+                given = au[pick].to(self.device, torch.float32)
+                keep = given.isnan()
+                drawn = replace(drawn, au=torch.where(keep, drawn.au, given), emotion=torch.where(keep.all(1), drawn.emotion, -1))
+            if pose is not None:
+                drawn = replace(drawn, pose=pose[pick].to(self.device, torch.float32))
+            image, landmarks = self._chunk(sample_people(self.seed, who), sample_scenes(self.seed, who, where), drawn)
+            parts.append((image, landmarks, drawn))
+        batch = [torch.cat([p[k] for p in parts]) for k in (0, 1)]
+        field = {f.name: torch.cat([getattr(p[2], f.name) for p in parts]) for f in fields(Frames)}
+        return FaceBatch(
+            image=batch[0], landmarks=batch[1], au_intensity=field["au"], au_occurrence=occurrence(field["au"]), emotion=field["emotion"],
+            pose=field["pose"], subject=[f"{self.head.prefix}{self.seed}:{i:06d}" for i in subjects.tolist()],
+            source=[f"rendered/{self.head.name}"] * len(subjects), frame=frames.clone(),
+        )  # fmt: skip
+
+    def _chunk(self, people: People, scenes: Scenes, frames: Frames) -> tuple[Tensor, Tensor]:
+        active = (frames.au / 5.0).clamp(0, 1) ** people.gamma * people.amplitude
+        right, left = active * (1 + people.asymmetry), active * (1 - people.asymmetry)
+        mesh = self.head.pose(people, right, left)
+        big = self.size * self.supersample
+        view = frame(mesh.rest, frames.pose, scenes.distance, scenes.jitter, big)
+        camera = view.to_camera(mesh.vertices)
+        surface, pixel = self._visible(camera, mesh.vertices, view, people, scenes, right, left, big)
+        jaw = self.head.jaw_opening(0.5 * (right + left))
+        colour = shade(surface, people, scenes, frames, view, mesh.eyes, jaw)
+        canvas = post.background(scenes.background, big)
+        flat = canvas.permute(0, 2, 3, 1).reshape(-1, 3).contiguous()
+        flat[pixel] = colour
+        canvas = flat.reshape(-1, big, big, 3).permute(0, 3, 1, 2)
+        canvas = _glasses(canvas, view, people, mesh.eyes, self.head.scale_of_glasses)
+        canvas = nn.avg_pool2d(canvas, self.supersample)
+        image = post.develop(canvas, scenes.exposure, scenes.contrast, frames.blur, frames.noise, frames.quality, frames.noise_key)
+        points = view.project(view.to_camera(mesh.landmarks))
+        return image, (points + 0.5) / self.supersample - 0.5
+
+    def _visible(
+        self, camera: Tensor, vertices: Tensor, view: View, people: People, scenes: Scenes, right: Tensor, left: Tensor, size: int
+    ) -> tuple[Surface, Tensor]:
+        """Rasterise and interpolate; returns the surface and the covered pixels (N,) of (B * size * size)."""
+        fragments = rasterise(view.project(camera), -camera[..., 2] / view.distance[:, None], self.head.triangles, size)
+        item = torch.div(fragments.pixel, size * size, rounding_mode="floor")
+        normals = self.head.normals(camera)
+        lit = shadows(camera, normals, scenes.light)
+        packed = torch.cat([normals, vertices, lit[..., None]], 2)
+        count = packed.shape[1]
+        corner = self.head.triangles[fragments.triangle]
+        rows = packed.reshape(-1, packed.shape[2])
+        w = fragments.weights
+        base = item * count
+        values = sum(rows.index_select(0, base + corner[:, k]) * w[:, k : k + 1] for k in range(3))
+        uv = sum(self.head.uv.index_select(0, corner[:, k]) * w[:, k : k + 1] for k in range(3))
+        texel = self.head.texture(people, right, left, item, uv, corner[:, 0])
+        normal = nn.normalize(values[:, :3], dim=1)
+        return Surface(item, normal, values[:, 3:6], values[:, 6], texel), fragments.pixel
+
+
+def shadows(camera: Tensor, normals: Tensor, light: Tensor, cells: int = 56) -> Tensor:
+    """Soft share of the key light that reaches each vertex, (B, V) in 0..1, from a coarse height map along the light."""
+    helper = torch.tensor([0.0, 1.0, 0.0], device=camera.device).expand_as(light)
+    e1 = nn.normalize(torch.linalg.cross(helper, light), dim=1)
+    e2 = torch.linalg.cross(light, e1)
+    height = (camera * light[:, None]).sum(-1)
+    cell = 320.0 / cells
+    x = ((camera * e1[:, None]).sum(-1) / cell + cells / 2).clamp(1, cells - 2)
+    y = ((camera * e2[:, None]).sum(-1) / cell + cells / 2).clamp(1, cells - 2)
+    index = y.round().long() * cells + x.round().long()
+    facing = (normals * light[:, None]).sum(-1)
+    top = torch.full((len(camera), cells * cells), -1e3, device=camera.device)
+    top.scatter_reduce_(1, index, torch.where(facing > -0.3, height, torch.full_like(height, -1e3)), "amax")
+    grid = top.reshape(-1, 1, cells, cells)
+    grid = torch.where(grid < -999, nn.max_pool2d(grid, 3, 1, 1), grid).clamp(min=-300)
+    place = torch.stack([x / (cells - 1) * 2 - 1, y / (cells - 1) * 2 - 1], -1)[:, None]
+    above = nn.grid_sample(nn.avg_pool2d(grid, 3, 1, 1, count_include_pad=False), place, align_corners=True)[:, 0, 0] - height
+    slope = 2.2 * cell * (1.0 / facing.clamp(min=0.3) - 0.7)
+    t = ((above - slope - 1.0) / 11.0).clamp(0, 1)
+    return 1.0 - t * t * (3 - 2 * t)
+
+
+def _glasses(canvas: Tensor, view: View, people: People, eyes: Tensor, offset: float) -> Tensor:
+    """Draw frames on the plane in front of the eyes, for those who wear them."""
+    worn = (people.glasses[:, 0] > 0.5).nonzero().squeeze(1)
+    if not len(worn):
+        return canvas
+    size = canvas.shape[-1]
+    grid = torch.arange(size, device=canvas.device, dtype=torch.float32)
+    v, u = torch.meshgrid(grid, grid, indexing="ij")
+    out = canvas.clone()
+    for b in worn.tolist():
+        x = (u - view.shift[b, 0]) / view.scale[b]
+        y = -(v - view.shift[b, 1]) / view.scale[b]
+        rotation = view.rotation[b]
+        # cross the pixel's ray with the plane z = offset in object space
+        distance = view.distance[b]
+        far = torch.stack([x / distance, y / distance, torch.full_like(x, -1.0)], -1) @ rotation
+        start = distance * rotation[2]
+        plane = eyes[b, :, 2].mean() + offset - (-45.0)
+        t = (plane - start[2]) / far[..., 2]
+        px = start[0] + far[..., 0] * t
+        py = start[1] + far[..., 1] * t + (-37.0)
+        present, half_w, half_h, thick, shade_ = people.glasses[b]
+        cy = eyes[b, :, 1].mean() - 2.5
+        cx = eyes[b, :, 0].abs().mean() + 1.0
+        ring = (((px.abs() - cx) / half_w).abs() ** 2.8 + ((py - cy) / half_h).abs() ** 2.8) ** (1 / 2.8)
+        edge = (ring - 1).abs() * torch.minimum(half_w, half_h) - thick
+        bridge = torch.maximum((py - cy - 0.35 * half_h).abs() - thick, px.abs() - (cx - half_w + 0.5))
+        alpha = torch.sigmoid(-torch.minimum(edge, bridge) / 0.4) * 0.92
+        tone = torch.stack([0.03 + 0.10 * shade_**3, 0.03 + 0.06 * shade_**3, 0.03 + 0.04 * shade_**3])
+        out[b] = torch.lerp(canvas[b], tone[:, None, None].expand_as(canvas[b]), alpha[None])
+    return out
+
+
+def neutral_au(count: int, **active: float) -> Tensor:
+    """AU vectors (count, 19) of zeros, with ``AU06=3.0`` style intensities filled in."""
+    au = torch.zeros(count, NUM_AUS)
+    for name, value in active.items():
+        au[:, AU_INDEX[int(name.removeprefix("AU"))]] = value
+    return au

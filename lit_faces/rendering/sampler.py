@@ -1,0 +1,232 @@
+"""What to draw: people, scenes and frames from counter-based random numbers."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from lit_faces.core.facs import AU_INDEX, EMOTION_PROTOTYPES, EMOTIONS, NUM_AUS
+from lit_faces.rendering.identity import EXTRA_MODES, MODES, TRAITS
+from lit_faces.rendering.random import key, normal, uniform
+from lit_faces.rendering.skin import BROW_STYLES, HAIR_STYLES, LONG_STYLES, SPOTS, STATIC_TRAITS, VARIANTS, WRINKLED_AUS
+
+_PERSON, _SCENE, _FRAME, _NOISE = 1, 2, 3, 4
+#: Linear RGB of hair and iris, and how common they are.
+_HAIR = ((0.012, 0.010, 0.009), (0.045, 0.026, 0.016), (0.10, 0.058, 0.032), (0.28, 0.18, 0.09), (0.17, 0.060, 0.022), (0.38, 0.37, 0.36))
+_IRIS = ((0.045, 0.022, 0.012), (0.10, 0.052, 0.022), (0.10, 0.105, 0.045), (0.11, 0.17, 0.24), (0.15, 0.19, 0.20))
+
+
+@dataclass
+class People:
+    """Identity of a batch: geometry, skin weights per texture group, colours, how the face moves."""
+
+    shape: Tensor  # (B, K)
+    melanin: Tensor  # (B,)
+    blood: Tensor
+    skin: dict[str, Tensor]
+    hair_colour: Tensor  # (B, 3) linear RGB
+    hair_volume: Tensor  # (B,) mm
+    iris: Tensor  # (B, 3)
+    iris_phase: Tensor  # (B, 4)
+    gloss: Tensor  # (B,)
+    lipstick: Tensor  # (B, 4) RGB and strength
+    lashes: Tensor  # (B, 2) lash and eye-shadow strength
+    glasses: Tensor  # (B, 5) present, half width, half height, thickness (mm), shade
+    amplitude: Tensor  # (B, 19)
+    asymmetry: Tensor  # (B, 19)
+    gamma: Tensor  # (B, 1)
+    wrinkle: Tensor  # (B, W) per wrinkled AU and variant
+
+
+@dataclass
+class Scenes:
+    """Light, background and camera of a batch."""
+
+    light: Tensor  # (B, 3) unit, towards the key light, camera space
+    key: Tensor  # (B, 3) colour times strength
+    sky: Tensor  # (B, 3)
+    ground: Tensor  # (B, 3)
+    fill: Tensor  # (B, 3) colour of the fill from the other side
+    distance: Tensor  # (B,)
+    jitter: Tensor  # (B, 3)
+    exposure: Tensor  # (B,)
+    background: Tensor  # (B, 3, 8, 8)
+    contrast: Tensor  # (B,)
+
+
+@dataclass
+class Frames:
+    """Pose, Action Units and sensor of a batch."""
+
+    pose: Tensor  # (B, 3)
+    au: Tensor  # (B, 19)
+    emotion: Tensor  # (B,)
+    gaze: Tensor  # (B, 2) degrees: right, up
+    blur: Tensor  # (B,) pixels of a 128-pixel crop
+    noise: Tensor  # (B,)
+    quality: Tensor  # (B,) JPEG quality
+    noise_key: Tensor  # (B,) int64
+
+
+def _skin_weights(z: Tensor, u: Tensor, sex: Tensor, age: Tensor, melanin: Tensor) -> dict[str, Tensor]:
+    """Weights of the texture groups from normals ``z`` (B, 64) and uniforms ``u`` (B, 96)."""
+    zeros = torch.zeros(len(sex), 1, device=z.device)
+    light = torch.sigmoid(4.0 * (0.8 - melanin))[:, None]
+    hair_logits = torch.tensor([1.0, 1.0, 1.0, 0.5, 0.4, 0.7, 0.7, 0.3], device=z.device).log()
+    is_long = torch.tensor([i in LONG_STYLES for i in range(len(HAIR_STYLES))], device=z.device)
+    hair_logits = hair_logits + torch.where(is_long, 3.0, -1.0) * -sex[:, None]
+    hair = (hair_logits - (-u[:, :8].log()).log()).argmax(1)
+    brow = torch.softmax(2.2 * z[:, 32:38], 1)
+    beard_kind = u[:, 8:9]
+    male = (sex[:, None] > 0.15).float()
+    full = male * (beard_kind < 0.14).float()
+    tash = male * ((beard_kind >= 0.14) & (beard_kind < 0.24)).float()
+    stubble = male * ((beard_kind >= 0.24) & (beard_kind < 0.62)).float() * (0.12 + 0.30 * u[:, 9:10])
+    beard = torch.cat([full + tash, full, full * 0.9, full * 0.3], 1) + stubble * torch.tensor([1.0, 1.0, 0.9, 0.5], device=z.device)
+    spots = (u[:, 40 : 40 + SPOTS] > 0.91).float() * 0.8 * light
+    freckles = ((u[:, 10:11] > 0.82).float() * light * u[:, 11:13]) * 0.5
+    static = torch.stack([_trait(u[:, 16 + i], 0.30) for i in range(len(STATIC_TRAITS))], 1) * (0.35 + 0.8 * age[:, None])
+    static = torch.cat([static[:, :4], torch.stack([_trait(u[:, 20], 0.22)], 1), static[:, 5:7], torch.stack([_trait(u[:, 23], 0.12)], 1)], 1)
+    pores = (0.35 + 0.9 * u[:, 24:30]) * (0.5 + 0.9 * age[:, None]) * torch.sign(z[:, 38:44])
+    return {
+        "clouds": z[:, :10], "flush": z[:, 10:15], "blush": 0.8 * z[:, 15:21], "tan": 0.7 * z[:, 21:27], "freckles": freckles,
+        "spots": spots, "hair": torch.nn.functional.one_hot(hair, len(HAIR_STYLES)).float(),
+        "brow": brow if brow.shape[1] == len(BROW_STYLES) else zeros, "beard": beard.clamp(0, 1), "strand": 0.6 * z[:, 44:47],
+        "pores": pores, "static": static,
+    }  # fmt: skip
+
+
+def _trait(u: Tensor, share: float) -> Tensor:
+    """0 for most people, 0.35..1 for a ``share`` of them."""
+    return torch.where(u < share, 0.35 + 0.65 * u / share, torch.zeros_like(u))
+
+
+def sample_people(seed: int, subjects: Tensor) -> People:
+    """Identities for subject numbers (B,)."""
+    keys = key(seed, _PERSON, subjects)
+    z = normal(keys, 160)
+    u = uniform(keys + 1, 200)
+    dimensions = len(MODES) + len(EXTRA_MODES)
+    sex = (2.2 * (u[:, 0] - 0.5)).clamp(-1, 1)
+    age = u[:, 1]
+    shape = 0.95 * z[:, :dimensions].clamp(-2.3, 2.3)
+    names = list(MODES)
+    for name, slope in (("jaw_width", 0.7), ("brow_ridge", 0.8), ("brow_height", -0.6), ("chin_width", 0.5), ("nose_width", 0.3), ("upper_lip_thick", -0.4), ("lower_lip_thick", -0.3), ("neck_width", 0.9), ("face_length", 0.3)):
+        shape[:, names.index(name)] += slope * sex
+    traits = torch.stack([_trait(u[:, 150 + i], 0.22) for i in range(len(TRAITS))], 1)
+    melanin = 0.08 + 2.0 * u[:, 2] ** 1.9
+    skin = _skin_weights(z[:, 80:144], u[:, 10:130], sex, age, melanin)
+    old = (u[:, 3] < (age - 0.55) * 1.8).float()
+    dark = torch.sigmoid(5.0 * (melanin - 0.7))
+    pick = u[:, 4] * (1 - 0.75 * dark)
+    hair_table, iris_table = z.new_tensor(_HAIR), z.new_tensor(_IRIS)
+    colour = torch.bucketize((1 - pick).contiguous(), z.new_tensor([0.0, 0.34, 0.62, 0.80, 0.93, 2.0])) - 1
+    colour = torch.where(pick > 0.55, torch.bucketize(pick.contiguous(), z.new_tensor([0.55, 0.72, 0.86, 0.95])), torch.where(pick > 0.25, 1, 0) + 0 * colour)
+    hair = hair_table[colour.clamp(0, 4)] * (0.75 + 0.5 * u[:, 5:6])
+    hair = torch.lerp(hair, hair_table[5].expand_as(hair), (old * (0.3 + 0.6 * u[:, 6]))[:, None])
+    iris_kind = (u[:, 7] * (1 - 0.9 * dark) * 4.999).long()
+    iris = iris_table[iris_kind] * (0.75 + 0.6 * u[:, 8:9])
+    female = (sex < -0.1).float()
+    painted = female * (u[:, 9] < 0.55).float()
+    lipstick = torch.stack([0.30 + 0.25 * u[:, 130], 0.03 + 0.10 * u[:, 131], 0.06 + 0.12 * u[:, 132], painted * 0.65 * u[:, 133]], 1)
+    lashes = torch.stack([0.55 + 0.45 * u[:, 134] * (0.5 + 0.5 * female), painted * 0.5 * u[:, 135]], 1)
+    glasses = torch.stack([(u[:, 136] < 0.10).float(), 23 + 4 * u[:, 137], 15 + 6 * u[:, 138], 0.7 + 1.3 * u[:, 139], u[:, 140]], 1)
+    strength = (0.55 + 0.55 * u[:, 141]) * (0.75 + 0.6 * age)
+    mix = u[:, 142 : 142 + 1].expand(-1, len(WRINKLED_AUS))
+    mix = (0.5 * mix + 0.5 * uniform(keys + 2, len(WRINKLED_AUS))).clamp(0, 1)
+    wrinkle = torch.stack([1 - mix, mix], 2).reshape(len(mix), -1) * strength[:, None]
+    return People(
+        shape=torch.cat([shape, traits], 1), melanin=melanin, blood=0.34 + 0.30 * u[:, 143], skin=skin, hair_colour=hair,
+        hair_volume=5.0 + 9.0 * u[:, 144] + 8.0 * u[:, 145] * (skin["hair"][:, list(LONG_STYLES)].sum(1)), iris=iris, iris_phase=u[:, 146:150] * 6.283,
+        gloss=0.25 + 0.75 * u[:, 180], lipstick=lipstick, lashes=lashes, glasses=glasses,
+        amplitude=0.80 + 0.35 * uniform(keys + 3, NUM_AUS), asymmetry=0.09 * normal(keys + 4, NUM_AUS).clamp(-2, 2),
+        gamma=0.85 + 0.35 * u[:, 181:182], wrinkle=wrinkle,
+    )  # fmt: skip
+
+
+def sample_scenes(seed: int, subjects: Tensor, scenes: Tensor) -> Scenes:
+    """Scenes for subject and scene numbers (B,) each."""
+    keys = key(seed, _SCENE, subjects, scenes)
+    u, z = uniform(keys, 40), normal(keys + 1, 8)
+    side, height = (u[:, 0] * 2 - 1) * math.radians(65), torch.deg2rad(2 + 52 * u[:, 1])
+    light = torch.stack([side.sin() * height.cos(), height.sin(), side.cos() * height.cos()], 1)
+    warm = torch.stack([1.0 + 0.14 * z[:, 0], torch.ones_like(side), 1.0 - 0.16 * z[:, 0]], 1).clamp(0.6, 1.4)
+    soft = u[:, 2]  # 0: hard sun, 1: overcast
+    strength = 2.1 * (1 - 0.72 * soft)
+    ambient = 0.34 + 0.75 * soft
+    cool = torch.stack([1.0 + 0.10 * z[:, 1], torch.ones_like(side), 1.0 - 0.10 * z[:, 1]], 1).clamp(0.65, 1.35)
+    ground = cool * (0.30 + 0.45 * u[:, 3:4]) * (1 + 0.12 * z[:, 2:5])
+    wall = u[:, 8:11] * u[:, 11:12] * 0.9 + 0.05
+    grey = wall.mean(1, keepdim=True)
+    wall = grey + (wall - grey) * (0.2 + 0.8 * u[:, 12:13])
+    patches = normal(keys + 2, 3 * 64).reshape(-1, 3, 64)
+    patches = 0.55 * patches + 0.8 * patches.mean(1, keepdim=True)
+    spread = (0.04 + 0.55 * u[:, 13] ** 2)[:, None, None]
+    background = (wall[:, :, None] * (spread * patches).exp()).reshape(-1, 3, 8, 8)
+    jitter = torch.stack([0.022 * z[:, 5], 0.018 * z[:, 6], 0.035 * z[:, 7]], 1).clamp(-0.06, 0.06)
+    return Scenes(
+        light=light, key=warm * strength[:, None], sky=cool * ambient[:, None], ground=ground * ambient[:, None],
+        fill=warm * (0.12 + 0.30 * u[:, 4:5]), distance=520 + 900 * u[:, 5], jitter=jitter, exposure=0.78 + 0.36 * u[:, 6],
+        background=background, contrast=0.9 + 0.25 * u[:, 7],
+    )  # fmt: skip
+
+
+def sample_aus(keys: Tensor, focus: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+    """AU intensities (B, 19) and the emotion (B,), -1 where no prototype was drawn.
+
+    A seventh are neutral; the others are single AUs, mixtures of two to four, or emotion prototypes.  AUs of ``focus``
+    are then drawn on their own (uniform 0..5 for two thirds of the frames).
+    """
+    u = uniform(keys, 6 + 4 * NUM_AUS)
+    kind, level = u[:, 0], u[:, 6 : 6 + NUM_AUS]
+    order = u[:, 6 + NUM_AUS : 6 + 2 * NUM_AUS]
+    rank = order.argsort(1).argsort(1)
+    number = torch.where(kind < 0.42, 1, 2 + (u[:, 1] * 3).long())
+    au = torch.where(rank < number[:, None], 0.3 + 4.7 * level, torch.zeros_like(level))
+    table = torch.zeros(len(EMOTIONS), NUM_AUS, device=keys.device)
+    for index, name in enumerate(EMOTIONS):
+        for au_number, value in EMOTION_PROTOTYPES[name].items():
+            table[index, AU_INDEX[au_number]] = value
+    emotion = 1 + (u[:, 2] * (len(EMOTIONS) - 1)).long()
+    acted = table[emotion] * (0.35 + 0.9 * u[:, 3:4]) * (0.7 + 0.6 * level)
+    neutral, posed = kind < 0.14, kind > 0.70
+    au = torch.where(posed[:, None], acted, au)
+    au = torch.where(neutral[:, None], torch.zeros_like(au), au)
+    emotion = torch.where(posed, emotion, torch.where(neutral, 0, -1))
+    chance, fresh = u[:, 6 + 2 * NUM_AUS : 6 + 3 * NUM_AUS], u[:, 6 + 3 * NUM_AUS :]
+    for au_number in focus:
+        column = AU_INDEX[au_number]
+        drawn = chance[:, column] < 0.66
+        au[:, column] = torch.where(drawn, 5.0 * fresh[:, column], torch.zeros_like(level[:, column]))
+        emotion = torch.where(drawn, -1, emotion)
+    return _plausible(au.clamp(0, 5)), emotion
+
+
+def _plausible(au: Tensor) -> Tensor:
+    """Drop what cannot happen together: pressed and parted lips, wide and closed eyes, two jaw drops."""
+    i = AU_INDEX
+    au = au.clone()
+    au[:, i[26]] *= au[:, i[27]] < 0.3
+    open_mouth = (au[:, i[26]] + au[:, i[27]]) > 0.3
+    au[:, i[25]] = torch.where(open_mouth, torch.maximum(au[:, i[25]], torch.maximum(au[:, i[26]], au[:, i[27]])), au[:, i[25]])
+    for pressed in (23, 24):
+        au[:, i[pressed]] *= au[:, i[25]] < 0.3
+    au[:, i[43]] *= au[:, i[5]] < 0.3
+    return au
+
+
+def sample_frames(seed: int, subjects: Tensor, frames: Tensor, focus: tuple[int, ...], yaw_limit: float) -> Frames:
+    """Frames for subject and frame numbers (B,) each."""
+    keys = key(seed, _FRAME, subjects, frames)
+    u, z = uniform(keys, 16), normal(keys + 1, 4)
+    yaw = (u[:, 0] * 2 - 1) * yaw_limit
+    pose = torch.stack([yaw, (0.36 * yaw_limit * z[:, 0]).clamp(-0.72 * yaw_limit, 0.72 * yaw_limit), 4.0 * z[:, 1]], 1)
+    au, emotion = sample_aus(keys + 2, focus)
+    gaze = torch.stack([5.0 * z[:, 2] - 0.35 * yaw, 3.0 * z[:, 3] + 0.3 * pose[:, 1]], 1).clamp(-24, 24)
+    return Frames(
+        pose=pose, au=au, emotion=emotion, gaze=gaze, blur=0.30 + 0.45 * u[:, 4] ** 2, noise=0.004 + 0.016 * u[:, 5] ** 2,
+        quality=70 + 28 * u[:, 6], noise_key=key(seed, _NOISE, subjects, frames),
+    )  # fmt: skip
