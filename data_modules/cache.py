@@ -1,0 +1,249 @@
+"""Rendered faces on disk: written once, chunk by chunk, read as memory maps.
+
+One folder holds one *plan* (who is rendered, how often, by which renderer with which options). Its name is a hash of
+the plan, so that other options never meet old pictures. Rendering goes on in ``HASH.partial``; a killed run continues
+at the next chunk; the folder gets its name when it is complete, so that a half-written set is never read.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from tqdm import tqdm
+
+from lit_faces.core.facs import NUM_AUS
+from lit_faces.core.sample import FaceBatch
+
+LAYOUT = 2  # of the files below
+CHUNK = 64  # faces of one render call
+NEUTRAL_POSE = (6.0, 4.0, 3.0)  # standard deviations of yaw, pitch, roll of a neutral frame, degrees
+
+
+@dataclass(frozen=True)
+class RenderPlan:
+    """Who is rendered, and how.
+
+    Rows are ordered by subject, then scene, then frame. The first frame of a scene is neutral (all AUs 0, small pose)
+    when ``neutral_first`` is set.
+
+    Attributes:
+        renderer: class path of the renderer.
+        options: its arguments (size, seed, head, ...), plain data.
+        version: the renderer's RENDER_VERSION.
+        first_subject: index of the first person.
+        subjects: number of people.
+        scenes: scenes (light, background, camera) of each person.
+        frames: frames (AUs, pose, gaze) of each scene.
+        neutral_first: whether the first frame of a scene is neutral.
+    """
+
+    renderer: str
+    options: dict[str, Any]
+    version: str
+    first_subject: int
+    subjects: int
+    scenes: int
+    frames: int
+    neutral_first: bool
+
+    def __len__(self) -> int:
+        return self.subjects * self.scenes * self.frames
+
+    @property
+    def key(self) -> str:
+        """16 hex digits that no other plan has."""
+        text = json.dumps({"layout": LAYOUT, **asdict(self)}, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def indices(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Subject, scene and frame of rows, int64 (B,) each; frame numbers are unique within a subject."""
+        per_subject = self.scenes * self.frames
+        within = rows % per_subject
+        return rows // per_subject + self.first_subject, within // self.frames, within
+
+    def arrays(self) -> dict[str, tuple[tuple[int, ...], str]]:
+        """Shape and dtype of every stored array."""
+        n, size = len(self), int(self.options["size"])
+        return {
+            "image": ((n, 3, size, size), "uint8"),
+            "landmarks": ((n, 68, 2), "float32"),
+            "au_intensity": ((n, NUM_AUS), "float32"),
+            "au_occurrence": ((n, NUM_AUS), "float32"),
+            "emotion": ((n,), "int64"),
+            "pose": ((n, 3), "float32"),
+        }
+
+    @property
+    def nbytes(self) -> int:
+        """Size on disk, bytes."""
+        return sum(int(np.prod(shape)) * np.dtype(dtype).itemsize for shape, dtype in self.arrays().values())
+
+
+def default_cache_dir() -> Path:
+    """``$LIT_FACES_CACHE``, or ``~/.cache/lit_faces``."""
+    return Path(os.environ.get("LIT_FACES_CACHE") or "~/.cache/lit_faces").expanduser()
+
+
+def load_class(path: str) -> Any:
+    """The class at a dotted path.
+
+    Raises:
+        ValueError: no such module or class.
+    """
+    module, _, name = path.rpartition(".")
+    try:
+        return getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ValueError(f"renderer: no class {path!r} ({error})") from error
+
+
+def renderer_version(path: str) -> str:
+    """RENDER_VERSION of the module of a renderer class."""
+    return str(getattr(importlib.import_module(load_class(path).__module__), "RENDER_VERSION", "0"))
+
+
+class RenderedCache:
+    """Read access to a complete cache folder.
+
+    Raises:
+        ValueError: a file is missing or has another size than the plan says.
+    """
+
+    def __init__(self, folder: Path, plan: RenderPlan) -> None:
+        self.folder, self.plan = folder, plan
+        self._arrays: dict[str, NDArray[Any]] | None = None
+        for name, (shape, dtype) in plan.arrays().items():
+            file = folder / f"{name}.npy"
+            expected = int(np.prod(shape)) * np.dtype(dtype).itemsize
+            found = file.stat().st_size if file.is_file() else 0
+            if found < expected:
+                raise ValueError(
+                    f"{file}: expected at least {expected} bytes, found {found}: the cache is damaged; delete the folder "
+                    f"{folder} and run again, it will be rendered anew"
+                )
+
+    def __len__(self) -> int:
+        return len(self.plan)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_arrays": None}  # workers map the files themselves
+
+    def gather(self, rows: Tensor) -> FaceBatch:
+        """The faces of ``rows``, int64 (B,), as one batch."""
+        if self._arrays is None:
+            self._arrays = {name: np.load(self.folder / f"{name}.npy", mmap_mode="r") for name in self.plan.arrays()}
+        index = rows.numpy()
+        tensors = {name: torch.from_numpy(np.ascontiguousarray(array[index])) for name, array in self._arrays.items()}
+        subject, _, frame = self.plan.indices(rows)
+        seed = self.plan.options.get("seed", 0)
+        names = [f"render{seed}:{s:06d}" for s in subject.tolist()]
+        return FaceBatch(**tensors, subject=names, source=["rendered"] * len(names), frame=frame)
+
+
+def ensure_rendered(plan: RenderPlan, cache_dir: Path, device: str = "cpu") -> RenderedCache:
+    """Render what is missing, then open the cache.
+
+    Raises:
+        OSError: the disk is too small.
+        ValueError: the cache is damaged, or the renderer's path or options are wrong.
+    """
+    folder = cache_dir / "rendered" / plan.key
+    if not folder.is_dir():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with _only_one(folder.with_suffix(".lock")):
+            if not folder.is_dir():  # another process may have finished it meanwhile
+                _render(plan, folder, device)
+    return RenderedCache(folder, plan)
+
+
+@contextlib.contextmanager
+def _only_one(path: Path) -> Iterator[None]:
+    """One renderer of a plan at a time; others wait. The lock falls with the process that holds it."""
+    import fcntl
+
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _render(plan: RenderPlan, folder: Path, device: str) -> None:
+    partial = folder.with_suffix(".partial")
+    partial.mkdir(exist_ok=True)
+    progress = partial / "progress.json"
+    done = json.loads(progress.read_text())["done"] if progress.is_file() else 0
+    free = shutil.disk_usage(partial).free
+    if done == 0 and free < plan.nbytes * 1.05:
+        raise OSError(
+            f"{partial.parent}: {len(plan):,} faces need {plan.nbytes / 2**30:.1f} GiB, {free / 2**30:.1f} GiB are free: "
+            "choose another folder with --data.init_args.cache_dir or LIT_FACES_CACHE, or render fewer"
+        )
+    mode: Any = "r+" if done else "w+"
+    arrays = {
+        name: np.lib.format.open_memmap(partial / f"{name}.npy", mode=mode, dtype=dtype, shape=shape)
+        for name, (shape, dtype) in plan.arrays().items()
+    }
+    renderer = load_class(plan.renderer)(**plan.options, device=device)
+    bar = tqdm(total=len(plan), initial=done, unit="face", desc="rendering faces", mininterval=0.5, dynamic_ncols=True)
+    last_saved = time.monotonic()
+    with bar, torch.no_grad():
+        for start in range(done, len(plan), CHUNK):
+            rows = torch.arange(start, min(start + CHUNK, len(plan)))
+            for part, batch in _render_chunk(renderer, plan, rows):
+                for name, array in arrays.items():
+                    array[part.numpy()] = getattr(batch, name).cpu().numpy()
+            bar.update(len(rows))
+            if time.monotonic() - last_saved > 5:
+                _save_progress(arrays, progress, int(rows[-1]) + 1)
+                last_saved = time.monotonic()
+    _save_progress(arrays, progress, len(plan))
+    (partial / "plan.json").write_text(json.dumps(asdict(plan), indent=1))
+    os.replace(partial, folder)
+
+
+def _save_progress(arrays: dict[str, Any], file: Path, done: int) -> None:
+    """Pictures first, then the count: a kill between the two renders a chunk twice, never skips one."""
+    for array in arrays.values():
+        array.flush()
+    temporary = file.with_suffix(".tmp")
+    temporary.write_text(json.dumps({"done": done}))
+    os.replace(temporary, file)
+
+
+def _render_chunk(renderer: Any, plan: RenderPlan, rows: Tensor) -> Iterator[tuple[Tensor, FaceBatch]]:
+    """Neutral first frames and all others, each with its rows."""
+    _, _, frame = plan.indices(rows)
+    neutral = (frame % plan.frames == 0) & plan.neutral_first
+    for part, is_neutral in ((rows[~neutral], False), (rows[neutral], True)):
+        if len(part) == 0:
+            continue
+        subject, scene, frame = plan.indices(part)
+        asked: dict[str, Tensor] = {}
+        if is_neutral:
+            asked = {"au": torch.zeros(len(part), NUM_AUS), "pose": _neutral_pose(plan, subject, frame)}
+        yield part, renderer.render(subject, frame, scene, **asked)
+
+
+def _neutral_pose(plan: RenderPlan, subject: Tensor, frame: Tensor) -> Tensor:
+    """Small head poses, float32 (B, 3) degrees, from (seed, subject, frame) alone."""
+    from lit_faces.core.seeding import generator_for
+
+    seed = int(plan.options.get("seed", 0))
+    draws = [
+        torch.randn(3, generator=generator_for(seed, 0x9E07, s, f)).clamp(-2, 2)
+        for s, f in zip(subject.tolist(), frame.tolist())
+    ]
+    return torch.stack(draws) * torch.tensor(NEUTRAL_POSE)

@@ -1,0 +1,94 @@
+"""metrics.csv of a run: one row a logging step, one column a metric, continued when the run is resumed."""
+
+from __future__ import annotations
+
+import csv
+import os
+from pathlib import Path
+from typing import Any
+
+from pytorch_lightning.loggers.logger import Logger
+from pytorch_lightning.utilities import rank_zero_only
+
+
+class MetricsCSV(Logger):
+    """Writes ``metrics.csv``; Lightning's own CSV logger deletes the file of the run that it continues.
+
+    Args:
+        folder: the run folder.
+        keep_until: when a run is resumed, rows at or after this step are dropped: they will be logged again.
+    """
+
+    def __init__(self, folder: Path | str, keep_until: int | None = None) -> None:
+        super().__init__()
+        self.folder = Path(folder)
+        self.file = self.folder / "metrics.csv"
+        self.rows: list[dict[str, Any]] = []
+        if keep_until is not None and self.file.is_file():
+            with self.file.open(newline="") as file:
+                self.rows = [row for row in csv.DictReader(file) if int(row["step"]) < keep_until]
+        self.columns = list(dict.fromkeys(name for row in self.rows for name in row)) or ["step"]
+        self._written = 0  # rows of the file that are up to date
+        self._dirty_header = True
+
+    @property
+    def name(self) -> str:
+        """Unused by us."""
+        return ""
+
+    @property
+    def version(self) -> str:
+        """Unused by us."""
+        return ""
+
+    @property
+    def log_dir(self) -> str:
+        """The run folder."""
+        return str(self.folder)
+
+    @property
+    def save_dir(self) -> str:
+        """The run folder."""
+        return str(self.folder)
+
+    def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
+        """Nothing: config.yaml has them."""
+
+    @rank_zero_only
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        """Add to the row of ``step``."""
+        step = -1 if step is None else int(step)
+        new = [name for name in metrics if name not in self.columns]
+        self.columns += new
+        self._dirty_header |= bool(new)
+        if self.rows and int(self.rows[-1]["step"]) == step:
+            self.rows[-1].update(metrics)
+            self._dirty_header |= self._written == len(self.rows)
+        else:
+            self.rows.append({"step": step, **metrics})
+
+    @rank_zero_only
+    def save(self) -> None:
+        """Append the new rows; a new column rewrites the file, atomically."""
+        if self._written == len(self.rows) and not self._dirty_header:
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if self._dirty_header:
+            temporary = self.file.with_suffix(".tmp")
+            self._write(temporary, "w", self.rows, header=True)
+            os.replace(temporary, self.file)
+        else:
+            self._write(self.file, "a", self.rows[self._written :], header=False)
+        self._written, self._dirty_header = len(self.rows), False
+
+    def _write(self, path: Path, mode: str, rows: list[dict[str, Any]], header: bool) -> None:
+        with path.open(mode, newline="") as file:
+            writer = csv.DictWriter(file, self.columns)
+            if header:
+                writer.writeheader()
+            writer.writerows(rows)
+
+    @rank_zero_only
+    def finalize(self, status: str) -> None:
+        """Write what is left."""
+        self.save()
