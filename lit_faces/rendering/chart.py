@@ -45,11 +45,12 @@ _RADII: dict[float, tuple[float, ...]] = {
     -118.0: (84, 72, 57, 50, 50.5, 53, 63, 73),
     -128.0: (52, 49, 46, 47, 50, 54, 64, 74),
     -150.0: (38, 39.5, 43, 49, 55, 60, 72, 82),
-    -180.0: (32, 36, 46, 62, 78, 90, 98, 100),
+    -172.0: (34, 38, 50, 68, 86, 98, 104, 106),
+    -215.0: (62, 72, 104, 150, 176, 180, 150, 130),
 }
 
 # rows: chart height (mm) against v; most rows go to the face
-_ROW_KNOTS = ((-1.0, 109.9), (-0.86, 84.0), (-0.66, 52.0), (0.0, -33.0), (0.70, -118.0), (1.0, -178.0))
+_ROW_KNOTS = ((-1.0, 109.9), (-0.86, 84.0), (-0.66, 52.0), (0.0, -33.0), (0.70, -118.0), (0.9, -160.0), (1.0, -214.0))
 
 # --- eyes (mm, on the subject's left; mirrored for the right)
 EYE_CENTRE = (31.5, -3.2, -27.2)
@@ -141,6 +142,21 @@ def lid_lines(x: Array) -> tuple[Array, Array, Array]:
     return corner + 6.2 * body**0.65, corner - 3.1 * body**0.8, s
 
 
+#: Broad corrections of the depth (mm): |x|, y, widths, height; fitted once to depths measured on the mean scanned face.
+SCULPT: tuple[tuple[float, float, float, float, float], ...] = (
+    (17.1, -33.6, 8.0, 26.0, -5.07), (63.9, -72.3, 16.6, 26.0, -9.00), (11.1, -45.0, 4.0, 4.0, -5.07),
+    (61.2, 46.2, 14.5, 26.0, -9.00), (44.5, -109.5, 10.9, 8.4, -9.00), (9.0, -58.1, 8.5, 4.7, 4.66),
+    (15.1, -34.9, 4.9, 4.0, 5.20), (13.0, -3.9, 4.7, 6.0, -5.73), (38.1, 12.9, 15.5, 5.3, 3.66),
+    (10.5, -43.5, 4.0, 4.0, -1.61), (67.1, 10.7, 6.2, 26.0, -9.00), (69.4, -47.6, 4.0, 11.1, -9.00),
+    (8.2, -86.5, 10.1, 4.0, 3.49), (37.1, -24.3, 10.3, 8.4, 2.05), (7.4, -49.9, 4.0, 4.0, 1.10),
+    (18.5, -75.4, 4.0, 4.0, -1.79), (-2.2, -26.1, 4.0, 14.4, -2.57), (28.8, -69.9, 4.0, 4.0, 1.78),
+    (31.9, -56.4, 4.3, 5.9, -1.83), (18.7, -39.8, 4.0, 4.0, 1.20), (13.8, -46.0, 4.0, 4.0, -0.86),
+    (31.6, -115.7, 4.2, 4.0, -9.00), (19.6, -32.0, 4.0, 4.0, -1.58), (43.3, 72.5, 26.0, 20.2, -3.84),
+    (7.9, -30.8, 4.0, 4.0, 1.07), (1.1, -75.3, 4.0, 4.0, -0.91), (53.4, -8.6, 4.1, 4.4, -3.86),
+    (7.1, -19.6, 4.5, 4.0, -0.77),
+)  # fmt: skip
+
+
 @dataclass
 class Chart:
     """The chart sampled on an (H, W) grid; every field is float64 (H, W).
@@ -225,7 +241,7 @@ def build_chart(height: int, width: int) -> Chart:
     y = np.where(np.abs(line) > 40, row, y)
     z = _radius(azimuth, y) * np.cos(azimuth) + AXIS_Z
     x = _radius(azimuth, y) * np.sin(azimuth)
-    z = z + front * (_nose(x, y) + _lips(x, y))
+    z = z + front * (_nose(x, y) + _lips(x, y) + sum(h * gauss(np.abs(x), y, cx, cy, sx, sy) for cx, cy, sx, sy, h in SCULPT))
     z = np.where(front > 0.5, _eyes(x, y, z), z)
     # ears: a flap at the side
     ear = gauss(np.rad2deg(np.abs(azimuth)), y, 99.0, -17.0, 7.5, 17.0)

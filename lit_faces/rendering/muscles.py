@@ -58,9 +58,9 @@ FIELDS: dict[int, tuple[Field, ...]] = {
 }  # fmt: skip
 
 #: Upper and lower lid travel (mm, up is positive) and jaw opening (radians) at intensity 5.
-UPPER_LID = {5: 3.0, 7: -0.9, 6: -0.5, 9: -0.5, 43: -10.5}
-LOWER_LID = {5: -0.3, 6: 2.0, 7: 2.3, 9: 0.9, 12: 0.5, 43: 0.5}
-JAW = {26: 0.135, 27: 0.335}
+UPPER_LID = {5: 3.8, 7: -0.9, 6: -0.5, 9: -0.5, 43: -10.5}
+LOWER_LID = {5: -0.3, 6: 2.0, 7: 2.7, 9: 0.9, 12: 0.5, 43: 0.5}
+JAW = {26: 0.145, 27: 0.38}
 JAW_PIVOT = (0.0, -12.0, -85.0)
 
 #: Non-additive pairs: gain on the product of both activations, applied to the first AU's fields.
@@ -68,7 +68,7 @@ INTERACTIONS: tuple[tuple[int, int, float], ...] = ((6, 12, -0.35), (17, 15, -0.
 LID_INTERACTIONS: tuple[tuple[int, int, float], ...] = ((4, 7, -0.8), (6, 12, -0.6))  # extra upper-lid travel (mm)
 
 #: Measured once by ``python -m benchmarks.faces calibrate``: scanned displacement / ours, frozen.
-GAIN: dict[int, float] = {}
+GAIN: dict[int, float] = {1: 1.45, 2: 1.2, 6: 1.1, 9: 1.15, 14: 1.3, 17: 1.3, 4: 0.95, 15: 0.95, 10: 0.92}
 
 
 def field_basis(chart: Chart) -> tuple[Array, Array]:

@@ -64,7 +64,8 @@ def jpeg(image: Tensor, quality: Tensor) -> Tensor:
 
 def background(patches: Tensor, size: int) -> Tensor:
     """A blurred room: (B, 3, 8, 8) patches of linear light blown up to (B, 3, size, size)."""
-    return nn.interpolate(patches, size=(size, size), mode="bicubic", align_corners=True).clamp(min=0.004)
+    smooth = nn.interpolate(patches, size=(40, 40), mode="bicubic", align_corners=True).clamp(min=0.004)
+    return nn.interpolate(smooth, size=(size, size), mode="bilinear", align_corners=True)
 
 
 def develop(linear: Tensor, exposure: Tensor, contrast: Tensor, blur_sigma: Tensor, noise: Tensor, quality: Tensor, keys: Tensor) -> Tensor:

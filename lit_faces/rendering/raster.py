@@ -17,7 +17,7 @@ class Fragments:
     Attributes:
         pixel: int64 (N,), index into (B * S * S).
         triangle: int64 (N,), index into the mesh's triangles.
-        weights: float32 (N, 3), barycentric.
+        weights: float32 (3, N), barycentric.
     """
 
     pixel: Tensor
@@ -45,7 +45,7 @@ def rasterise(points: Tensor, depth: Tensor, triangles: Tensor, size: int) -> Fr
     keep = ((area < -1e-6) & (count > 0)).nonzero()  # y points down: front faces have negative area
     item, triangle = keep.unbind(1)
     flat = item * triangles.shape[0] + triangle
-    low, wide = low.reshape(-1, 2)[flat], span.reshape(-1, 2)[flat, 0].to(torch.int64)
+    low, wide = low.reshape(-1, 2)[flat], span.reshape(-1, 2)[flat, 0]
     number = count.reshape(-1)[flat].to(torch.int64)
     # edge functions as planes: weight_k = p_k x + q_k y + r_k
     inverse = 1.0 / area.reshape(-1)[flat]
@@ -57,27 +57,32 @@ def rasterise(points: Tensor, depth: Tensor, triangles: Tensor, size: int) -> Fr
         r = -(p * (s[:, 0] - low[:, 0]) + q * (s[:, 1] - low[:, 1]))
         return torch.stack([p, q, r], 1)
 
-    corner_depth = depth[:, triangles].reshape(-1, 3)[flat]
-    planes = torch.cat([plane(b, c), plane(c, a)], 1)  # (T, 6)
+    first, second = plane(b, c), plane(c, a)
+    d0, d1, d2 = (values[:, None] for values in depth[:, triangles].reshape(-1, 3)[flat].unbind(1))
+    third = first * (d0 - d2) + second * (d1 - d2)
+    third = torch.cat([third[:, :2], third[:, 2:] + d2], 1)
+    planes = torch.cat([first, second, third], 1).t().contiguous()  # (9, T)
     total = int(number.sum())
     owner = torch.repeat_interleave(torch.arange(len(number), device=points.device), number, output_size=total)
     start = torch.cumsum(number, 0) - number
-    local = torch.arange(total, device=points.device) - start[owner]
-    width = wide[owner]
-    dy = torch.div(local, width, rounding_mode="floor")
-    dx = local - dy * width
-    coefficients = planes[owner]
-    fx, fy = dx.to(torch.float32), dy.to(torch.float32)
-    w0 = coefficients[:, 0] * fx + coefficients[:, 1] * fy + coefficients[:, 2]
-    w1 = coefficients[:, 3] * fx + coefficients[:, 4] * fy + coefficients[:, 5]
+    # positions inside the bounding box, in float: exact below 2^24 and much faster than integer division
+    local = (torch.arange(total, device=points.device) - start.index_select(0, owner)).to(torch.float32)
+    width = wide.index_select(0, owner)
+    fy = torch.floor((local + 0.5) / width)
+    fx = local - fy * width
+
+    def evaluate(k: int, index: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        return planes[k].index_select(0, index) * x + planes[k + 1].index_select(0, index) * y + planes[k + 2].index_select(0, index)
+
+    w0, w1 = evaluate(0, owner, fx, fy), evaluate(3, owner, fx, fy)
     w2 = 1.0 - w0 - w1
     inside = torch.minimum(torch.minimum(w0, w1), w2) >= -1e-5
     hit = inside.nonzero().squeeze(1)
     owner, w0, w1, w2 = owner[hit], w0[hit], w1[hit], w2[hit]
     origin = (item * size + low[:, 1].to(torch.int64)) * size + low[:, 0].to(torch.int64)
-    pixel = origin[owner] + dy[hit] * size + dx[hit]
-    d = corner_depth[owner]
-    z = d[:, 0] * w0 + d[:, 1] * w1 + d[:, 2] * w2
+    fx, fy = fx[hit], fy[hit]
+    pixel = origin.index_select(0, owner) + (fy * size + fx).to(torch.int64)
+    z = evaluate(6, owner, fx, fy)
     near, far = depth.min(), depth.max()
     level = ((z - near) / (far - near + 1e-6) * (_DEPTH_LEVELS - 1)).clamp(0, _DEPTH_LEVELS - 1).to(torch.int64)
     packed = level * total + torch.arange(len(hit), device=points.device)
@@ -85,7 +90,7 @@ def rasterise(points: Tensor, depth: Tensor, triangles: Tensor, size: int) -> Fr
     buffer.scatter_reduce_(0, pixel, packed, "amin")
     covered = (buffer != torch.iinfo(torch.int64).max).nonzero().squeeze(1)
     winner = buffer[covered] % total
-    weights = torch.stack([w0[winner], w1[winner], w2[winner]], 1)
+    weights = torch.stack([w0[winner], w1[winner], w2[winner]])
     return Fragments(covered, triangle[owner[winner]], weights)
 
 

@@ -28,6 +28,7 @@ class People:
     blood: Tensor
     skin: dict[str, Tensor]
     hair_colour: Tensor  # (B, 3) linear RGB
+    cloth: Tensor  # (B, 3)
     hair_volume: Tensor  # (B,) mm
     iris: Tensor  # (B, 3)
     iris_phase: Tensor  # (B, 4)
@@ -79,7 +80,7 @@ def _skin_weights(z: Tensor, u: Tensor, sex: Tensor, age: Tensor, melanin: Tenso
     is_long = torch.tensor([i in LONG_STYLES for i in range(len(HAIR_STYLES))], device=z.device)
     hair_logits = hair_logits + torch.where(is_long, 3.0, -1.0) * -sex[:, None]
     hair = (hair_logits - (-u[:, :8].log()).log()).argmax(1)
-    brow = torch.softmax(2.2 * z[:, 32:38], 1)
+    brow = torch.softmax(3.0 * z[:, 32:38], 1)
     beard_kind = u[:, 8:9]
     male = (sex[:, None] > 0.15).float()
     full = male * (beard_kind < 0.14).float()
@@ -88,7 +89,7 @@ def _skin_weights(z: Tensor, u: Tensor, sex: Tensor, age: Tensor, melanin: Tenso
     beard = torch.cat([full + tash, full, full * 0.9, full * 0.3], 1) + stubble * torch.tensor([1.0, 1.0, 0.9, 0.5], device=z.device)
     spots = (u[:, 40 : 40 + SPOTS] > 0.91).float() * 0.8 * light
     freckles = ((u[:, 10:11] > 0.82).float() * light * u[:, 11:13]) * 0.5
-    static = torch.stack([_trait(u[:, 16 + i], 0.30) for i in range(len(STATIC_TRAITS))], 1) * (0.35 + 0.8 * age[:, None])
+    static = torch.stack([_trait(u[:, 16 + i], 0.30) for i in range(len(STATIC_TRAITS))], 1) * (0.25 + 0.65 * age[:, None])
     static = torch.cat([static[:, :4], torch.stack([_trait(u[:, 20], 0.22)], 1), static[:, 5:7], torch.stack([_trait(u[:, 23], 0.12)], 1)], 1)
     pores = (0.35 + 0.9 * u[:, 24:30]) * (0.5 + 0.9 * age[:, None]) * torch.sign(z[:, 38:44])
     return {
@@ -112,14 +113,15 @@ def sample_people(seed: int, subjects: Tensor) -> People:
     dimensions = len(MODES) + len(EXTRA_MODES)
     sex = (2.2 * (u[:, 0] - 0.5)).clamp(-1, 1)
     age = u[:, 1]
-    shape = 0.95 * z[:, :dimensions].clamp(-2.3, 2.3)
+    shape = 1.02 * z[:, :dimensions].clamp(-2.0, 2.0)
     names = list(MODES)
-    for name, slope in (("jaw_width", 0.7), ("brow_ridge", 0.8), ("brow_height", -0.6), ("chin_width", 0.5), ("nose_width", 0.3), ("upper_lip_thick", -0.4), ("lower_lip_thick", -0.3), ("neck_width", 0.9), ("face_length", 0.3)):
+    for name, slope in (("jaw_width", 1.0), ("brow_ridge", 0.8), ("brow_height", -0.6), ("chin_width", 0.5), ("nose_width", 0.3), ("upper_lip_thick", -0.4), ("lower_lip_thick", -0.3), ("neck_width", 0.9), ("face_length", 0.3)):
         shape[:, names.index(name)] += slope * sex
+    shape[:, names.index("jaw_width")] -= 0.35
     traits = torch.stack([_trait(u[:, 150 + i], 0.22) for i in range(len(TRAITS))], 1)
     melanin = 0.08 + 2.0 * u[:, 2] ** 1.9
     skin = _skin_weights(z[:, 80:144], u[:, 10:130], sex, age, melanin)
-    old = (u[:, 3] < (age - 0.55) * 1.8).float()
+    old = (u[:, 3] < (age - 0.62) * 1.6).float()
     dark = torch.sigmoid(5.0 * (melanin - 0.7))
     pick = u[:, 4] * (1 - 0.75 * dark)
     hair_table, iris_table = z.new_tensor(_HAIR), z.new_tensor(_IRIS)
@@ -140,6 +142,7 @@ def sample_people(seed: int, subjects: Tensor) -> People:
     wrinkle = torch.stack([1 - mix, mix], 2).reshape(len(mix), -1) * strength[:, None]
     return People(
         shape=torch.cat([shape, traits], 1), melanin=melanin, blood=0.34 + 0.30 * u[:, 143], skin=skin, hair_colour=hair,
+        cloth=0.02 + 0.5 * u[:, 182:185] * u[:, 185:186],
         hair_volume=5.0 + 9.0 * u[:, 144] + 8.0 * u[:, 145] * (skin["hair"][:, list(LONG_STYLES)].sum(1)), iris=iris, iris_phase=u[:, 146:150] * 6.283,
         gloss=0.25 + 0.75 * u[:, 180], lipstick=lipstick, lashes=lashes, glasses=glasses,
         amplitude=0.80 + 0.35 * uniform(keys + 3, NUM_AUS), asymmetry=0.09 * normal(keys + 4, NUM_AUS).clamp(-2, 2),
@@ -161,9 +164,9 @@ def sample_scenes(seed: int, subjects: Tensor, scenes: Tensor) -> Scenes:
     ground = cool * (0.30 + 0.45 * u[:, 3:4]) * (1 + 0.12 * z[:, 2:5])
     wall = u[:, 8:11] * u[:, 11:12] * 0.9 + 0.05
     grey = wall.mean(1, keepdim=True)
-    wall = grey + (wall - grey) * (0.2 + 0.8 * u[:, 12:13])
+    wall = grey + (wall - grey) * (0.15 + 0.55 * u[:, 12:13])
     patches = normal(keys + 2, 3 * 64).reshape(-1, 3, 64)
-    patches = 0.55 * patches + 0.8 * patches.mean(1, keepdim=True)
+    patches = 0.16 * patches + 1.5 * patches.mean(1, keepdim=True)
     spread = (0.04 + 0.55 * u[:, 13] ** 2)[:, None, None]
     background = (wall[:, :, None] * (spread * patches).exp()).reshape(-1, 3, 8, 8)
     jitter = torch.stack([0.022 * z[:, 5], 0.018 * z[:, 6], 0.035 * z[:, 7]], 1).clamp(-0.06, 0.06)

@@ -6,7 +6,7 @@ to brows and hair (blended as level sets, so that shapes morph), beard density, 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -19,9 +19,12 @@ from lit_faces.rendering.chart import Chart, build_chart, gauss, lid_lines, lowe
 from lit_faces.rendering.wrinkles import LINES, au_height
 
 Array = NDArray[np.float64]
-CHANNELS = ("melanin", "blood", "slope_x", "slope_y", "occlusion", "brow", "hair", "beard", "strand", "lips", "eye", "mouth", "lash", "makeup")
+CHANNELS = ("melanin", "blood", "slope_x", "slope_y", "occlusion", "brow", "hair", "beard", "strand", "lips", "eye", "mouth", "lash", "makeup", "cloth")
+PERSONAL = 9  # the first channels differ between people, the others are the same maps for all
 CHANNEL = {name: index for index, name in enumerate(CHANNELS)}
 VARIANTS = 2
+RELIEF_GROUPS = ("pores", "wrinkles_right", "wrinkles_left", "static")
+FULL_GROUPS = ("hair", "strand")  # the others live in the window of the face
 WRINKLED_AUS = tuple(number for number in AUS if LINES[number])
 
 
@@ -39,14 +42,14 @@ def _slopes(chart: Chart, height: Array) -> tuple[Array, Array]:
 
 def _cavity(height: Array) -> Array:
     """Darkening of furrows from their depth below the surroundings (mm)."""
-    return np.clip(gaussian_filter(height, 3.0) - height, 0, None) * 0.55
+    return np.clip(gaussian_filter(height, 3.5) - height, 0, None) * 0.45
 
 
 def brow_distance(chart: Chart, lift: float, arch: float, thick: float, inner: float, outer: float) -> Array:
     """Signed distance (mm, positive inside) to a brow."""
     x = np.abs(chart.x)
     line = np.interp(x, [6, 12, 24, 38, 50, 60, 70], [18.0, 20.5, 23.5, 24.6 + arch, 21.5 + 0.5 * arch, 15.0, 8.0]) + lift
-    half = np.interp(x, [8, 14, 26, 40, 52, 62], [2.4, 3.3, 3.4, 2.6, 1.7, 0.6]) * thick
+    half = np.interp(x, [8, 14, 26, 40, 52, 62], [2.4, 3.3, 3.4, 2.6, 1.7, 0.6]) * thick + 0.5
     ends = np.minimum(x - inner, outer - x) * 0.6
     return np.where(np.cos(chart.azimuth) > 0, np.minimum(half - np.abs(chart.y - line), ends), -9.0)
 
@@ -88,12 +91,39 @@ class Basis:
     groups: dict[str, tuple[tuple[int, ...], Tensor]]
     constant: Tensor  # (len(CHANNELS), H * W)
     size: tuple[int, int]
+    window: tuple[int, int, int, int]  # rows and columns of the face, where the relief groups live
+    joined: dict[int, Tensor] = field(default_factory=dict)
+
+    def gather(self, textures: Tensor, item: Tensor, uv: Tensor) -> Tensor:
+        """Nearest texel of per-person textures (B, P, H * W) and the constant maps at uv (2, N) in [-1, 1]: (C, N).
+
+        Texels are about as large as the supersampled pixels, whose averaging does the filtering.
+        """
+        height, width = self.size
+        x = ((uv[0] + 1) * 0.5 * (width - 1) + 0.5).long().clamp_(0, width - 1)
+        y = ((uv[1] + 1) * 0.5 * (height - 1) + 0.5).long().clamp_(0, height - 1)
+        texel = y * width + x
+        count = textures.shape[1]
+        flat, area = textures.reshape(-1), height * width
+        index = texel + item * (count * area)
+        out = torch.empty(len(CHANNELS), len(item), device=textures.device)
+        for channel in range(count):
+            torch.index_select(flat[channel * area :], 0, index, out=out[channel])
+        out[count:] = self.constant[count:].index_select(1, texel)
+        return out
+
+    def relief(self, names: list[str], position: int) -> Tensor:
+        """The maps of all relief groups for one of their channels, (sum of K, texels of the window)."""
+        if position not in self.joined:
+            self.joined[position] = torch.cat([self.groups[name][1][:, position] for name in names])
+        return self.joined[position]
 
 
 def _constant(chart: Chart) -> Array:
     """What everybody has: pigment of regions, occlusion of hollows, masks of lips, eyes and mouth."""
     x, y, ax = chart.x, chart.y, np.abs(chart.x)
     maps = np.zeros((len(CHANNELS), *x.shape))
+    maps[CHANNEL["brow"]] = -9.0
     front = smoothstep(np.cos(chart.azimuth), 0.0, 0.3)
     lips = smoothstep(np.minimum(upper_lip_edge(x) - y, y - lower_lip_edge(x)), -0.7, 0.9) * (ax < 26) * front
     top, bottom, s = lid_lines(x)
@@ -119,27 +149,29 @@ def _constant(chart: Chart) -> Array:
     maps[CHANNEL["mouth"]] = chart.mouth_inside * smoothstep(1.0 - np.abs(chart.mouth), 0.0, 0.25)
     shadow = np.exp(-0.5 * ((y - top - 3.4) / 2.6) ** 2) * (np.abs(s) < 1.15) * front
     maps[CHANNEL["makeup"]] = shadow * (y > top)
+    maps[CHANNEL["cloth"]] = smoothstep(y - 14.0 * np.cos(chart.azimuth), -166.0, -170.0)
     height = 0.35 * np.exp(-0.5 * ((y - top - 5.6) / 1.2) ** 2) * (np.abs(s) < 1) - 0.45 * np.exp(-0.5 * ((y - top - 4.4) / 0.8) ** 2) * (np.abs(s) < 1)
     lip_lines = 0.10 * np.sin(chart.x * 4.1 + 1.2 * np.sin(chart.x * 1.3)) * lips
     maps[CHANNEL["slope_x"]], maps[CHANNEL["slope_y"]] = _slopes(chart, (height + lip_lines) * front)
     return maps
 
 
-def _relief(chart: Chart, heights: list[Array], blood: float = 0.0) -> tuple[tuple[int, ...], Array]:
-    rows = [np.stack([*_slopes(chart, h), _cavity(h), blood * np.clip(gaussian_filter(np.abs(h), 4.0), 0, 1)]) for h in heights]
-    return (CHANNEL["slope_x"], CHANNEL["slope_y"], CHANNEL["occlusion"], CHANNEL["blood"]), np.stack(rows)
+def _relief(chart: Chart, heights: list[Array]) -> tuple[tuple[int, ...], Array]:
+    rows = [np.stack([*_slopes(chart, h), _cavity(h)]) for h in heights]
+    return (CHANNEL["slope_x"], CHANNEL["slope_y"], CHANNEL["occlusion"]), np.stack(rows)
 
 
 def _pigment_groups(chart: Chart) -> dict[str, tuple[tuple[int, ...], Array]]:
     rng, shape, groups = np.random.default_rng(3), chart.x.shape, {}
+    fade = smoothstep(np.abs(chart.azimuth), np.deg2rad(72), np.deg2rad(60)) * smoothstep(chart.y, -121, -112) * smoothstep(chart.y, 64, 56)
     clouds = [_noise(shape, rng, s) for s in (3, 3, 5, 5, 9, 9, 16, 16, 28, 28)]
-    groups["clouds"] = ((CHANNEL["melanin"],), 0.05 * np.stack(clouds)[:, None])
+    groups["clouds"] = ((CHANNEL["melanin"],), 0.016 * (fade * np.stack(clouds))[:, None])
     flush = [_noise(shape, rng, s) for s in (4, 7, 12, 22, 22)]
-    groups["flush"] = ((CHANNEL["blood"],), 0.06 * np.stack(flush)[:, None])
+    groups["flush"] = ((CHANNEL["blood"],), 0.022 * (fade * np.stack(flush))[:, None])
     x, y, ax = chart.x, chart.y, np.abs(chart.x)
     regions = [gauss(ax, y, 44, -34, 16, 16), gauss(x, y, 0, -38, 12, 12), gauss(x, y, 0, -103, 16, 10), gauss(x, y, 0, 45, 40, 22), gauss(ax, y, 31, -14, 14, 5), gauss(ax, y, 33, -62, 20, 18)]
-    groups["blush"] = ((CHANNEL["blood"],), 0.14 * np.stack(regions)[:, None])
-    groups["tan"] = ((CHANNEL["melanin"],), 0.12 * np.stack(regions)[:, None])
+    groups["blush"] = ((CHANNEL["blood"],), 0.07 * np.stack(regions)[:, None])
+    groups["tan"] = ((CHANNEL["melanin"],), 0.05 * np.stack(regions)[:, None])
     freckles = []
     for density in (0.004, 0.008):
         dots = gaussian_filter((rng.random(shape) < density).astype(float), 0.9) * 6.0
@@ -157,7 +189,7 @@ def _hair_groups(chart: Chart) -> dict[str, tuple[tuple[int, ...], Array]]:
     rng, shape, groups = np.random.default_rng(5), chart.x.shape, {}
     y, ax = chart.y, np.abs(chart.x)
     groups["hair"] = ((CHANNEL["hair"],), np.stack([hair_distance(chart, **style) for style in HAIR_STYLES])[:, None])
-    groups["brow"] = ((CHANNEL["brow"],), np.stack([brow_distance(chart, **style) for style in BROW_STYLES])[:, None])
+    groups["brow"] = ((CHANNEL["brow"],), 9.0 + np.stack([brow_distance(chart, **style) for style in BROW_STYLES])[:, None])
     moustache = gauss(chart.x, y, 0, -56.5, 17, 4.2) * (y < -50)
     chin = gauss(chart.x, y, 0, -102, 15, 11) * smoothstep(y, -86, -92)
     jaw = smoothstep(ax, 24, 40) * smoothstep(y, -42, -66) * smoothstep(y, -128, -112) + 0.7 * smoothstep(ax, 12, 26) * smoothstep(y, -92, -104) * smoothstep(y, -128, -115)
@@ -175,15 +207,15 @@ def build_basis(height: int, width: int, device: torch.device | str = "cpu") -> 
     groups: dict[str, tuple[tuple[int, ...], Array]] = {**_pigment_groups(chart), **_hair_groups(chart)}
     front = smoothstep(np.cos(chart.azimuth), 0.0, 0.3) * (1 - chart.eye_inside)
     texels = [_noise(chart.x.shape, rng, s) for s in (0.8, 0.8, 1.3, 1.3, 2.2, 4.0)]
-    groups["pores"] = _relief(chart, [0.06 * s * t * front for s, t in zip((1, 1, 1.6, 1.6, 2.4, 4.0), texels, strict=True)])
+    groups["pores"] = _relief(chart, [0.026 * s * t * front for s, t in zip((1, 1, 1.6, 1.6, 2.4, 4.0), texels, strict=True)])
     right, left = [], []
     for number in WRINKLED_AUS:
         for variant in range(VARIANTS):
             r, l = au_height(chart, number, variant)
             right.append(r * (1 - chart.eye_inside))
             left.append(l * (1 - chart.eye_inside))
-    groups["wrinkles_right"] = _relief(chart, right, 0.12)
-    groups["wrinkles_left"] = _relief(chart, left, 0.12)
+    groups["wrinkles_right"] = _relief(chart, right)
+    groups["wrinkles_left"] = _relief(chart, left)
 
     def whole(number: int, variant: int) -> Array:
         a, b = au_height(chart, number, variant)
@@ -192,20 +224,38 @@ def build_basis(height: int, width: int, device: torch.device | str = "cpu") -> 
     cleft = -1.4 * gauss(chart.x, chart.y, 0, -102, 1.7, 6.5)
     static = [whole(6, 2), whole(1, 2) + whole(2, 2), whole(4, 2), whole(12, 2), whole(17, 2), whole(7, 2), whole(15, 2), cleft]
     groups["static"] = _relief(chart, static)
-    tensors = {
-        name: (channels, torch.as_tensor(maps.reshape(len(maps), len(channels), -1), dtype=torch.float32, device=device))
-        for name, (channels, maps) in groups.items()
-    }
+    rows = np.flatnonzero((chart.y[:, width // 2] < 64) & (chart.y[:, width // 2] > -121))
+    columns = np.flatnonzero(np.abs(chart.azimuth[0]) < np.deg2rad(72))
+    window = (int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1)
+    tensors = {}
+    for name, (channels, maps) in groups.items():
+        if name not in FULL_GROUPS:
+            maps = maps[..., window[0] : window[1], window[2] : window[3]]
+        flat = maps.reshape(len(maps), len(channels), -1)
+        tensors[name] = (channels, torch.as_tensor(np.ascontiguousarray(flat), dtype=torch.float32, device=device))
     constant = torch.as_tensor(_constant(chart).reshape(len(CHANNELS), -1), dtype=torch.float32, device=device)
-    return Basis(tensors, constant, (height, width))
+    return Basis(tensors, constant, (height, width), window)
 
 
 def compose(basis: Basis, weights: dict[str, Tensor]) -> Tensor:
-    """Textures float32 (B, H * W, C) from weights of each group (B, K)."""
+    """Per-person textures float32 (B, PERSONAL, H * W) from weights of each group (B, K)."""
     batch = next(iter(weights.values())).shape[0]
-    out = basis.constant.expand(batch, -1, -1).clone()
+    out = basis.constant[:PERSONAL].expand(batch, -1, -1).contiguous()
+    top, bottom, first, last = basis.window
+    face = out.view(batch, -1, *basis.size)[:, :, top:bottom, first:last]
+    relief = [name for name in weights if name in RELIEF_GROUPS]
+    stacked = torch.cat([weights[name] for name in relief], 1)
+    channels = basis.groups[relief[0]][0]
+    for position, channel in enumerate(channels):
+        maps = basis.relief(relief, position)
+        face[:, channel] += (stacked @ maps).view(batch, bottom - top, last - first)
     for name, weight in weights.items():
-        channels, maps = basis.groups[name]
-        for position, channel in enumerate(channels):
-            out[:, channel] += weight @ maps[:, position]
-    return out.transpose(1, 2).contiguous()
+        if name not in RELIEF_GROUPS:
+            channels, maps = basis.groups[name]
+            for position, channel in enumerate(channels):
+                painted = weight @ maps[:, position]
+                if name in FULL_GROUPS:
+                    out[:, channel] += painted
+                else:
+                    face[:, channel] += painted.view(batch, bottom - top, last - first)
+    return out

@@ -90,7 +90,7 @@ def _distance(x: Array, y: Array, points: tuple[Point, ...]) -> tuple[Array, Arr
 def _jitter(line: Line, rng: np.random.Generator) -> Line:
     shift = rng.normal(0, 1.1, 2)
     points = tuple((px + shift[0] + rng.normal(0, 0.5), py + shift[1] + rng.normal(0, 0.5)) for px, py in line.points)
-    return Line(points, line.depth * rng.uniform(0.55, 1.35), line.width * rng.uniform(0.8, 1.25))
+    return Line(points, line.depth * rng.uniform(0.55, 1.35), line.width * rng.uniform(1.05, 1.6))
 
 
 def furrow(chart: Chart, line: Line, side: float) -> Array:
