@@ -115,6 +115,8 @@ def sample_people(seed: int, subjects: Tensor) -> People:
     age = u[:, 1]
     shape = 1.02 * z[:, :dimensions].clamp(-2.0, 2.0)
     names = list(MODES)
+    inner = [name.startswith(("nose", "mouth", "upper_lip", "lower_lip", "eye", "brow", "asym")) for name in (*MODES, *EXTRA_MODES)]
+    shape = shape * torch.where(torch.tensor(inner, device=z.device), 1.18, 0.90)
     for name, slope in (("jaw_width", 1.0), ("brow_ridge", 0.8), ("brow_height", -0.6), ("chin_width", 0.5), ("nose_width", 0.3), ("upper_lip_thick", -0.4), ("lower_lip_thick", -0.3), ("neck_width", 0.9), ("face_length", 0.3)):
         shape[:, names.index(name)] += slope * sex
     shape[:, names.index("jaw_width")] -= 0.35
@@ -136,7 +138,7 @@ def sample_people(seed: int, subjects: Tensor) -> People:
     lipstick = torch.stack([0.30 + 0.25 * u[:, 130], 0.03 + 0.10 * u[:, 131], 0.06 + 0.12 * u[:, 132], painted * 0.65 * u[:, 133]], 1)
     lashes = torch.stack([0.55 + 0.45 * u[:, 134] * (0.5 + 0.5 * female), painted * 0.5 * u[:, 135]], 1)
     glasses = torch.stack([(u[:, 136] < 0.10).float(), 23 + 4 * u[:, 137], 15 + 6 * u[:, 138], 0.7 + 1.3 * u[:, 139], u[:, 140]], 1)
-    strength = (0.55 + 0.55 * u[:, 141]) * (0.75 + 0.6 * age)
+    strength = (0.75 + 0.55 * u[:, 141]) * (0.85 + 0.5 * age)
     mix = u[:, 142 : 142 + 1].expand(-1, len(WRINKLED_AUS))
     mix = (0.5 * mix + 0.5 * uniform(keys + 2, len(WRINKLED_AUS))).clamp(0, 1)
     wrinkle = torch.stack([1 - mix, mix], 2).reshape(len(mix), -1) * strength[:, None]
@@ -169,7 +171,7 @@ def sample_scenes(seed: int, subjects: Tensor, scenes: Tensor) -> Scenes:
     patches = 0.16 * patches + 1.5 * patches.mean(1, keepdim=True)
     spread = (0.04 + 0.55 * u[:, 13] ** 2)[:, None, None]
     background = (wall[:, :, None] * (spread * patches).exp()).reshape(-1, 3, 8, 8)
-    jitter = torch.stack([0.022 * z[:, 5], 0.018 * z[:, 6], 0.035 * z[:, 7]], 1).clamp(-0.06, 0.06)
+    jitter = torch.stack([0.016 * z[:, 5], 0.014 * z[:, 6], 0.035 * z[:, 7]], 1).clamp(-0.06, 0.06)
     return Scenes(
         light=light, key=warm * strength[:, None], sky=cool * ambient[:, None], ground=ground * ambient[:, None],
         fill=warm * (0.12 + 0.30 * u[:, 4:5]), distance=520 + 900 * u[:, 5], jitter=jitter, exposure=0.78 + 0.36 * u[:, 6],
