@@ -1,0 +1,79 @@
+"""AU fidelity: does a generated face show the Action Units that were asked, and no others?
+
+The judge's reading of the generated image is compared with what was asked (ICC(3,1) and mean absolute error), and its
+*change* against the source image is summed up where no change was asked (leak).  The judge is a trained detector with
+errors of its own: print its own accuracy beside every figure.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from lit_faces.core.facs import AU_KEYS, NUM_AUS
+from lit_faces.metrics.icc import Kind, StreamingICC, check_pair, mean_of_defined
+
+UNCHANGED = 0.25  # an AU was "not asked to change" when asked and source intensity differ by at most this
+
+
+class AUFidelity(StreamingICC):
+    """ICC, mean absolute error and leak of each AU.
+
+    Args:
+        kind: of ICC, see :mod:`lit_faces.metrics.icc`.
+        unchanged: largest difference, in FACS grades, between the asked and the source's intensity that counts as "not
+            asked to change".
+    """
+
+    error_sum: Tensor
+    error_count: Tensor
+    leak_sum: Tensor
+    leak_count: Tensor
+
+    def __init__(self, kind: Kind = "3,1", unchanged: float = UNCHANGED) -> None:
+        super().__init__(NUM_AUS, kind)
+        self.unchanged = unchanged
+        for name in ("error_sum", "error_count", "leak_sum", "leak_count"):
+            self.add_state(name, torch.zeros(NUM_AUS, dtype=torch.float64), dist_reduce_fx="sum")
+
+    def update(  # type: ignore[override]
+        self, asked: Tensor, judged: Tensor, source_asked: Tensor, source_judged: Tensor
+    ) -> None:
+        """Add a batch of generated images.
+
+        Args:
+            asked: intensities asked for, 0..5, float (B, 19), NaN = not asked.
+            judged: the judge's reading of the generated images, 0..5, float (B, 19).
+            source_asked: true intensities of the source images, 0..5, float (B, 19), NaN = not coded.
+            source_judged: the judge's reading of the source images, 0..5, float (B, 19).
+
+        Raises:
+            ValueError: a shape is another.
+        """
+        for other in (judged, source_asked, source_judged):
+            check_pair(asked, other, NUM_AUS)
+        super().update(asked, judged)
+        self._add("error", (judged - asked).abs())
+        change = (judged - source_judged).abs()
+        still = (asked - source_asked).abs() <= self.unchanged  # False where either is NaN
+        self._add("leak", torch.where(still, change, float("nan")))
+
+    def _add(self, name: str, values: Tensor) -> None:
+        """Sum and count of the values that are not NaN, by column."""
+        known = torch.isfinite(values)
+        getattr(self, f"{name}_sum").add_(torch.where(known, values, 0.0).double().sum(0))
+        getattr(self, f"{name}_count").add_(known.sum(0))
+
+    def compute(self) -> dict[str, Tensor]:  # type: ignore[override]
+        """Flat dict of scalars: ``icc/AU06``, ``mae/AU06``, ``leak/AU06`` for each AU, and ``icc/mean`` and so on.
+
+        MAE and leak are in FACS grades.  NaN where undefined; the means are over the AUs where a value is defined.
+        """
+        columns = {
+            "icc": super().compute(),
+            "mae": (self.error_sum / self.error_count).float(),
+            "leak": (self.leak_sum / self.leak_count).float(),
+        }
+        result = {f"{name}/{key}": value for name, values in columns.items() for key, value in zip(AU_KEYS, values)}
+        result.update({f"{name}/mean": mean_of_defined(values) for name, values in columns.items()})
+        return result

@@ -1,0 +1,60 @@
+"""Distance between found and asked landmarks, in % of the outer-eye distance."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+from torchmetrics.utilities import dim_zero_cat
+
+from lit_faces.core.alignment import NUM_LANDMARKS, outer_eye_distance
+
+
+def nme(found: Tensor, asked: Tensor) -> Tensor:
+    """Normalised mean error of each face.
+
+    Args:
+        found: float (B, 68, 2), pixels, NaN = not found.
+        asked: float (B, 68, 2), pixels of the same image, NaN = unknown.
+
+    Returns:
+        Float (B,): mean distance over the points known on both sides, in % of the asked outer-eye distance; NaN where no
+        point is known on both sides or an outer eye corner is not asked.
+
+    Raises:
+        ValueError: a shape is another.
+    """
+    if found.shape != asked.shape or found.ndim != 3 or found.shape[1:] != (NUM_LANDMARKS, 2):
+        raise ValueError(f"landmarks: expected two (B, 68, 2), got {tuple(found.shape)} and {tuple(asked.shape)}")
+    distance = (found - asked).norm(dim=-1)
+    return 100.0 * distance.nanmean(dim=1) / outer_eye_distance(asked)
+
+
+class LandmarkNME(Metric):
+    """:func:`nme` over a set of faces: mean, median, and the share of faces that were found at all."""
+
+    full_state_update = False
+    higher_is_better = False
+    is_differentiable = False
+    errors: list[Tensor]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_state("errors", [], dist_reduce_fx="cat")
+
+    def update(self, found: Tensor, asked: Tensor) -> None:
+        """Add a batch: two float (B, 68, 2) in pixels, see :func:`nme`."""
+        self.errors.append(nme(found, asked))
+
+    def compute(self) -> dict[str, Tensor]:
+        """Scalars ``nme`` and ``nme_median`` in % of the outer-eye distance over the found faces, ``nme_found`` 0..1."""
+        if not len(self.errors):
+            nan = torch.tensor(float("nan"), device=self.device)
+            return {"nme": nan, "nme_median": nan, "nme_found": nan}
+        errors = dim_zero_cat(self.errors)
+        known = errors[torch.isfinite(errors)]
+        found = torch.tensor(len(known) / max(len(errors), 1), device=errors.device)
+        if not len(known):
+            nan = torch.full((), float("nan"), device=errors.device)
+            return {"nme": nan, "nme_median": nan, "nme_found": found}
+        return {"nme": known.mean(), "nme_median": known.quantile(0.5), "nme_found": found}
