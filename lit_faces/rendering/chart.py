@@ -93,12 +93,7 @@ def _radius(azimuth: Array, y: Array) -> Array:
     h0, h1, h2 = (angles[index + k + 1] - angles[index + k] for k in (-1, 0, 1))
     m1 = h1 * ((p2 - p1) / h1 * h0 + (p1 - p0) / h0 * h1) / (h0 + h1)
     m2 = h1 * ((p3 - p2) / h2 * h1 + (p2 - p1) / h1 * h2) / (h1 + h2)
-    out = (
-        (2 * t**3 - 3 * t**2 + 1) * p1
-        + (t**3 - 2 * t**2 + t) * m1
-        + (-2 * t**3 + 3 * t**2) * p2
-        + (t**3 - t**2) * m2
-    )
+    out = (2 * t**3 - 3 * t**2 + 1) * p1 + (t**3 - 2 * t**2 + t) * m1 + (-2 * t**3 + 3 * t**2) * p2 + (t**3 - t**2) * m2
     return out.reshape(y.shape)
 
 
@@ -183,8 +178,12 @@ class Chart:
 def _nose(x: Array, y: Array) -> Array:
     """Height of the nose over the bare face (mm)."""
     heights = np.array([6.0, 0.0, -10.0, -20.0, -30.0, -36.0, -41.0, -45.0, -48.5, -52.0, -60.0])
-    ridge = PchipInterpolator(heights[::-1], np.array([0.3, 1.5, 9.2, 16.8, 21.8, 23.0, 20.5, 13.5, 6.0, 2.0, 0.0])[::-1])
-    width = PchipInterpolator(heights[::-1], np.array([8.0, 8.5, 10.5, 13.0, 15.2, 15.5, 15.0, 14.5, 13.5, 12.0, 10.0])[::-1])
+    ridge = PchipInterpolator(
+        heights[::-1], np.array([0.3, 1.5, 9.2, 16.8, 21.8, 23.0, 20.5, 13.5, 6.0, 2.0, 0.0])[::-1]
+    )
+    width = PchipInterpolator(
+        heights[::-1], np.array([8.0, 8.5, 10.5, 13.0, 15.2, 15.5, 15.0, 14.5, 13.5, 12.0, 10.0])[::-1]
+    )
     power = PchipInterpolator(heights[::-1], np.array([2.0, 2.0, 2.1, 2.3, 2.5, 2.5, 2.4, 2.3, 2.2, 2.0, 2.0])[::-1])
     inside = (y < 6.0) & (y > -60.0)
     yy = np.clip(y, -60.0, 6.0)
@@ -241,7 +240,9 @@ def build_chart(height: int, width: int) -> Chart:
     y = np.where(np.abs(line) > 40, row, y)
     z = _radius(azimuth, y) * np.cos(azimuth) + AXIS_Z
     x = _radius(azimuth, y) * np.sin(azimuth)
-    z = z + front * (_nose(x, y) + _lips(x, y) + sum(h * gauss(np.abs(x), y, cx, cy, sx, sy) for cx, cy, sx, sy, h in SCULPT))
+    z = z + front * (
+        _nose(x, y) + _lips(x, y) + sum(h * gauss(np.abs(x), y, cx, cy, sx, sy) for cx, cy, sx, sy, h in SCULPT)
+    )
     z = np.where(front > 0.5, _eyes(x, y, z), z)
     # ears: a flap at the side
     ear = gauss(np.rad2deg(np.abs(azimuth)), y, 99.0, -17.0, 7.5, 17.0)
@@ -251,7 +252,9 @@ def build_chart(height: int, width: int) -> Chart:
     eye = (np.abs(s) < 1) * smoothstep(np.minimum(top - y, y - bottom), -0.35, 0.35) * (front > 0.5)
     softness = 1.2 + 0.55 * np.clip(np.abs(x) - 17.0, 0, None)
     free = 1.0 / (1.0 + np.exp(-np.clip(line / softness, -30, 30)))
-    upper = np.where(np.abs(x) < MOUTH_HALF_WIDTH - 1.2, np.where(inside, 0.5 + 0.5 * mouth, (line > 0).astype(float)), free)
+    upper = np.where(
+        np.abs(x) < MOUTH_HALF_WIDTH - 1.2, np.where(inside, 0.5 + 0.5 * mouth, (line > 0).astype(float)), free
+    )
     blend = smoothstep(np.abs(x), 17.0, 24.0)
     upper = upper * (1 - blend) + free * blend * (~inside) + upper * blend * inside
     return Chart(x, y, z, azimuth, mouth, inside.astype(float), eye, upper)

@@ -68,6 +68,7 @@ class RenderedParametricHead:
         self.wrinkled = torch.tensor([skin.AUS.index(n) for n in skin.WRINKLED_AUS], device=device)
 
     def pose(self, people: People, right: Tensor, left: Tensor) -> HeadPose:
+        """See :class:`Head`."""
         mesh = self.mesh.pose(people.shape, right, left)
         mask = torch.sigmoid(((people.skin["hair"] @ self.hair) - 3.5) / 1.6)
         volume = mask * people.hair_volume[:, None]
@@ -75,6 +76,7 @@ class RenderedParametricHead:
         return mesh
 
     def normals(self, points: Tensor) -> Tensor:
+        """See :class:`Head`."""
         grid = points.reshape(len(points), self.mesh.rows, self.mesh.columns, 3)
         padded = torch.cat([grid[:, :, :1], grid, grid[:, :, -1:]], 2)
         du = padded[:, :, 2:] - padded[:, :, :-2]
@@ -83,6 +85,8 @@ class RenderedParametricHead:
         return torch.nn.functional.normalize(torch.linalg.cross(dv, du), dim=-1).reshape_as(points)
 
     def texture(self, people: People, right: Tensor, left: Tensor, item: Tensor, uv: Tensor, vertex: Tensor) -> Tensor:
+        """See :class:`Head`."""
+
         def wrinkles(side: Tensor) -> Tensor:
             strength = side[:, self.wrinkled].clamp(min=0) ** 1.25
             return strength.repeat_interleave(skin.VARIANTS, 1) * people.wrinkle
@@ -91,6 +95,7 @@ class RenderedParametricHead:
         return self.basis.gather(skin.compose(self.basis, weights), item, uv)
 
     def jaw_opening(self, activation: Tensor) -> Tensor:
+        """See :class:`Head`."""
         return activation @ self.mesh.jaw_angle
 
 
@@ -106,4 +111,6 @@ def build_head(name: str, size: int, device: torch.device) -> Head:
         from lit_faces.rendering.ict import RenderedICTHead
 
         return RenderedICTHead(name.removeprefix("ict:"), size, device)
-    raise ValueError(f"unknown head {name!r}: use 'parametric' or 'ict:PATH' (a checkout of ICT-FaceKit or its packed npz)")
+    raise ValueError(
+        f"unknown head {name!r}: use 'parametric' or 'ict:PATH' (a checkout of ICT-FaceKit or its packed npz)"
+    )

@@ -69,7 +69,13 @@ def load_ict(path: str | Path) -> ICTModel:
         shapes = {str(n): e.astype(np.float32) * 10 for n, e in zip(data["expr_names"], data["expr"], strict=True)}
         neutral = data["neutral"].astype(np.float32) * 10
         marks = data["landmarks68"].astype(np.int64)
-        return ICTModel(neutral - neutral[marks[27]], data["quads"].astype(np.int64), shapes, data["ident"][:_IDENTITIES].astype(np.float32) * 10, marks)
+        return ICTModel(
+            neutral - neutral[marks[27]],
+            data["quads"].astype(np.int64),
+            shapes,
+            data["ident"][:_IDENTITIES].astype(np.float32) * 10,
+            marks,
+        )
 
 
 def _read_obj(path: Path) -> tuple[Array, NDArray[np.int64]]:
@@ -132,7 +138,10 @@ class RenderedICTHead:
         self.identities = tensor(model.identities[:, keep].reshape(len(model.identities), -1))
         self.muscles = tensor(self._expressions(model)[:, keep].reshape(2 * NUM_AUS, -1))
         self.marks = torch.as_tensor(renumber[model.landmarks], device=device)
-        self.balls = [torch.as_tensor(np.flatnonzero((part[keep] == 1) & ((model.neutral[keep][:, 0] > 0) == k)), device=device) for k in (0, 1)]
+        self.balls = [
+            torch.as_tensor(np.flatnonzero((part[keep] == 1) & ((model.neutral[keep][:, 0] > 0) == k)), device=device)
+            for k in (0, 1)
+        ]
         self._paint(model, keep, part, texels, device, tensor)
 
     @staticmethod
@@ -144,7 +153,9 @@ class RenderedICTHead:
                 out[side, AU_INDEX[number]] = gain * (0.5 * model.shapes[name] if shape is None else shape)
         return out.reshape(2 * NUM_AUS, *model.neutral.shape)
 
-    def _paint(self, model: ICTModel, keep: np.ndarray, part: np.ndarray, texels: int, device: torch.device, tensor) -> None:
+    def _paint(
+        self, model: ICTModel, keep: np.ndarray, part: np.ndarray, texels: int, device: torch.device, tensor
+    ) -> None:
         """Carry our chart over: warp landmark to landmark, then take the nearest chart point."""
         chart = build_chart(texels, texels)
         surface = np.stack([chart.x, chart.y, chart.z], -1).reshape(-1, 3)
@@ -165,14 +176,20 @@ class RenderedICTHead:
         del tree
         rows, columns = np.unravel_index(index, chart.x.shape)
         self.uv = tensor(np.stack([columns / (texels - 1) * 2 - 1, rows / (texels - 1) * 2 - 1], -1))
-        styles = [skin.hair_distance(chart, **style).reshape(-1)[index] * (part[keep] == 0) - 30.0 * (part[keep] != 0) for style in skin.HAIR_STYLES]
+        styles = [
+            skin.hair_distance(chart, **style).reshape(-1)[index] * (part[keep] == 0) - 30.0 * (part[keep] != 0)
+            for style in skin.HAIR_STYLES
+        ]
         self.hair = tensor(np.stack(styles))
         out = np.stack([points[:, 0], np.clip(points[:, 1] - 20, 0, None) * 1.2, points[:, 2] + 95.0], -1)
         self.outward = tensor(out / np.maximum(np.linalg.norm(out, axis=1, keepdims=True), 1.0))
 
     def pose(self, people: People, right: Tensor, left: Tensor) -> HeadPose:
+        """See :class:`Head`."""
         count = len(self.identities)
-        person = torch.addmm(self.neutral, people.shape[:, :count].clamp(-2, 2), self.identities[: people.shape.shape[1]])
+        person = torch.addmm(
+            self.neutral, people.shape[:, :count].clamp(-2, 2), self.identities[: people.shape.shape[1]]
+        )
         batch = len(person)
         rest = person.view(batch, -1, 3)[:, self.marks]
         eyes = torch.stack([person.view(batch, -1, 3)[:, ball].mean(1) for ball in self.balls], 1)
@@ -181,6 +198,7 @@ class RenderedICTHead:
         return HeadPose(moved + volume[..., None] * self.outward, rest, moved[:, self.marks], eyes)
 
     def normals(self, points: Tensor) -> Tensor:
+        """See :class:`Head`."""
         a, b, c = (points[:, self.triangles[:, k]] for k in range(3))
         face = torch.linalg.cross(b - a, c - a)
         out = torch.zeros_like(points)
@@ -189,6 +207,7 @@ class RenderedICTHead:
         return torch.nn.functional.normalize(out, dim=-1)
 
     def texture(self, people: People, right: Tensor, left: Tensor, item: Tensor, uv: Tensor, vertex: Tensor) -> Tensor:
+        """See :class:`Head`."""
         none = people.wrinkle * 0
         weights = {**people.skin, "wrinkles_right": none, "wrinkles_left": none}
         texel = self.basis.gather(skin.compose(self.basis, weights), item, uv)
@@ -199,4 +218,5 @@ class RenderedICTHead:
         return texel
 
     def jaw_opening(self, activation: Tensor) -> Tensor:
+        """See :class:`Head`."""
         return 0.33 * (activation[:, AU_INDEX[27]] + 0.4 * activation[:, AU_INDEX[26]])

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from lit_faces.rendering.chart import Chart, gauss, lid_lines, seam, smoothstep
-from lit_faces.rendering.muscles import Field, field_basis
 from lit_faces.core.facs import AU_INDEX
+from lit_faces.rendering.chart import Chart, gauss, lid_lines, seam, smoothstep
+from lit_faces.rendering.muscles import Field, field_basis, follow
 
 Array = NDArray[np.float64]
 F = Field
@@ -71,7 +71,7 @@ def mode_names() -> tuple[str, ...]:
 def _mirrored(chart: Chart, fields: tuple[Field, ...]) -> Array:
     out = np.zeros((*chart.x.shape, 3))
     for field in fields:
-        lip = {"a": 1.0, "u": chart.upper, "l": 1.0 - chart.upper}[field.lip]
+        lip = follow(chart, field.lip)
         for side in (-1.0, 1.0):
             weight = gauss(chart.x, chart.y, side * field.cx, field.cy, field.sx, field.sy) * lip
             weight = weight * (0.5 if field.cx == 0 else 1.0)
@@ -82,9 +82,13 @@ def _mirrored(chart: Chart, fields: tuple[Field, ...]) -> Array:
 def shape_basis(chart: Chart) -> Array:
     """Displacement of every chart point at one standard deviation of each mode, mm (K, H, W, 3)."""
     out = [_mirrored(chart, fields) for fields in MODES.values()]
-    top, bottom, s = lid_lines(chart.x)
-    near = smoothstep(np.hypot((np.abs(chart.x) - 31.5) / 22.0, (chart.y + 3.0) / 14.0), 1.0, 0.4) * (np.cos(chart.azimuth) > 0)
-    lift = np.where(chart.y > -4.0, 1.0, -0.6) * np.clip(1 - s**2, 0, 1) ** 0.65 * smoothstep(np.abs(chart.y + 3), 14, 3)
+    _top, _bottom, s = lid_lines(chart.x)
+    near = smoothstep(np.hypot((np.abs(chart.x) - 31.5) / 22.0, (chart.y + 3.0) / 14.0), 1.0, 0.4) * (
+        np.cos(chart.azimuth) > 0
+    )
+    lift = (
+        np.where(chart.y > -4.0, 1.0, -0.6) * np.clip(1 - s**2, 0, 1) ** 0.65 * smoothstep(np.abs(chart.y + 3), 14, 3)
+    )
     zero = np.zeros_like(chart.x)
     out.append(np.stack([zero, 0.8 * lift * near, zero], -1))
     dx, dy = np.abs(chart.x) - 31.5, chart.y + 3.2

@@ -68,7 +68,26 @@ INTERACTIONS: tuple[tuple[int, int, float], ...] = ((6, 12, -0.35), (17, 15, -0.
 LID_INTERACTIONS: tuple[tuple[int, int, float], ...] = ((4, 7, -0.8), (6, 12, -0.6))  # extra upper-lid travel (mm)
 
 #: Measured once by ``python -m benchmarks.faces calibrate``: scanned displacement / ours, frozen.
-GAIN: dict[int, float] = {1: 1.8, 2: 1.3, 4: 0.95, 6: 1.2, 9: 1.2, 10: 0.95, 12: 1.08, 14: 1.4, 15: 1.0, 17: 1.5, 24: 1.1}
+GAIN: dict[int, float] = {
+    1: 1.8,
+    2: 1.3,
+    4: 0.95,
+    6: 1.2,
+    9: 1.2,
+    10: 0.95,
+    12: 1.08,
+    14: 1.4,
+    15: 1.0,
+    17: 1.5,
+    24: 1.1,
+}
+
+
+def follow(chart: Chart, lip: str) -> Array:
+    """Share of a field that each chart point follows: all, what hangs on the upper lip, or on the lower."""
+    if lip == "a":
+        return np.ones_like(chart.x)
+    return chart.upper if lip == "u" else 1.0 - chart.upper
 
 
 def field_basis(chart: Chart) -> tuple[Array, Array]:
@@ -81,7 +100,7 @@ def field_basis(chart: Chart) -> tuple[Array, Array]:
     front = smoothstep(np.cos(chart.azimuth), -0.2, 0.3)
     for number, fields in FIELDS.items():
         for field in fields:
-            lip = {"a": 1.0, "u": chart.upper, "l": 1.0 - chart.upper}[field.lip]
+            lip = follow(chart, field.lip)
             for side, target in ((-1.0, right), (1.0, left)):
                 weight = gauss(chart.x, chart.y, side * field.cx, field.cy, field.sx, field.sy) * lip * front
                 if field.cx == 0:
@@ -135,7 +154,9 @@ def jaw_basis(chart: Chart) -> Array:
     cheek = 0.42 * gauss(radius, chart.y, 34.0, -78.0, 14.0, 22.0)
     lips = lower * smoothstep(radius, 27.0, 15.0) * smoothstep(chart.y, -60.0, -70.0)
     neck = smoothstep(chart.y, -145.0, -116.0)
-    weight = np.maximum(np.maximum(lips, below * mandible * np.clip(lower + 0.1, 0, 1)), np.maximum(cheek, 0.0) * (0.35 + 0.65 * lower))
+    weight = np.maximum(
+        np.maximum(lips, below * mandible * np.clip(lower + 0.1, 0, 1)), np.maximum(cheek, 0.0) * (0.35 + 0.65 * lower)
+    )
     upper_lip = 0.06 * chart.upper * gauss(chart.x, chart.y, 0, -66, 22, 9)
     return np.clip((weight + upper_lip) * neck, 0, 1) * smoothstep(np.cos(chart.azimuth), 0.0, 0.4)
 

@@ -10,7 +10,17 @@ from torch import Tensor
 
 from lit_faces.core.facs import AU_INDEX, NUM_AUS
 from lit_faces.rendering import muscles
-from lit_faces.rendering.chart import EYE_CENTRE, EYEBALL_RADIUS, LID_RADIUS, Chart, build_chart, lid_lines, lower_lip_edge, seam, upper_lip_edge
+from lit_faces.rendering.chart import (
+    EYE_CENTRE,
+    EYEBALL_RADIUS,
+    LID_RADIUS,
+    Chart,
+    build_chart,
+    lid_lines,
+    lower_lip_edge,
+    seam,
+    upper_lip_edge,
+)
 from lit_faces.rendering.identity import mode_names, shape_basis
 from lit_faces.rendering.raster import grid_triangles
 
@@ -36,7 +46,16 @@ class HeadPose:
 
 def landmark_positions() -> np.ndarray:
     """The 68 landmarks on the mean neutral head, (68, 2) mm, plus where they lie in the mouth's opening, (68,)."""
-    half = {0: (76.0, 0.0), 1: (75.0, -22.0), 2: (72.5, -42.0), 3: (68.0, -61.0), 4: (58.5, -83.0), 5: (44.0, -99.0), 6: (30.5, -106.5), 7: (15.5, -110.5)}
+    half = {
+        0: (76.0, 0.0),
+        1: (75.0, -22.0),
+        2: (72.5, -42.0),
+        3: (68.0, -61.0),
+        4: (58.5, -83.0),
+        5: (44.0, -99.0),
+        6: (30.5, -106.5),
+        7: (15.5, -110.5),
+    }
     points = np.zeros((68, 2))
     for i, (x, y) in half.items():
         points[i], points[16 - i] = (-x, y), (x, y)
@@ -51,7 +70,20 @@ def landmark_positions() -> np.ndarray:
         top, bottom, _ = lid_lines(np.array(x))
         y = 0.5 * (top + bottom) if i in (36, 39) else float(top if i in (37, 38) else bottom)
         points[i], points[mirror[i]] = (-x, y), (x, y)
-    outer = {48: -25.2, 49: -16.5, 50: -7.2, 51: 0.0, 52: 7.2, 53: 16.5, 54: 25.2, 55: 17.5, 56: 9.5, 57: 0.0, 58: -9.5, 59: -17.5}
+    outer = {
+        48: -25.2,
+        49: -16.5,
+        50: -7.2,
+        51: 0.0,
+        52: 7.2,
+        53: 16.5,
+        54: 25.2,
+        55: 17.5,
+        56: 9.5,
+        57: 0.0,
+        58: -9.5,
+        59: -17.5,
+    }
     for i, x in outer.items():
         edge = upper_lip_edge if i in range(49, 54) else lower_lip_edge if i > 54 else seam
         points[i] = (x, float(edge(np.array(x))))
@@ -118,7 +150,9 @@ class ParametricHead:
         self.muscles = tensor(np.concatenate([right, left]).reshape(2 * NUM_AUS, -1))
         upper, lower = muscles.lid_basis(chart)
         on_right = chart.x < 0
-        self.lids = tensor(np.stack([upper * on_right, upper * ~on_right, lower * on_right, lower * ~on_right]).reshape(4, -1))
+        self.lids = tensor(
+            np.stack([upper * on_right, upper * ~on_right, lower * on_right, lower * ~on_right]).reshape(4, -1)
+        )
         self.jaw = tensor(muscles.jaw_basis(chart).reshape(-1))
         targets = muscles.visible_targets()
         self.upper_lid, self.lower_lid, self.jaw_angle = (tensor(targets[k]) for k in ("upper_lid", "lower_lid", "jaw"))
@@ -182,8 +216,7 @@ class ParametricHead:
         pivot = points.new_tensor(muscles.JAW_PIVOT)
         y, z = points[..., 1] - pivot[1], points[..., 2] - pivot[2]
         cos, sin = angle.cos(), angle.sin()
-        turned = torch.stack([points[..., 0], cos * y - sin * z + pivot[1], sin * y + cos * z + pivot[2]], -1)
-        return turned
+        return torch.stack([points[..., 0], cos * y - sin * z + pivot[1], sin * y + cos * z + pivot[2]], -1)
 
     def _rest_on_eyeballs(self, points: Tensor, eyes: Tensor) -> Tensor:
         """Keep eyeball vertices on the ball and lid margins outside of it."""

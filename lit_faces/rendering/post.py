@@ -48,17 +48,24 @@ def jpeg(image: Tensor, quality: Tensor) -> Tensor:
     k = torch.arange(8, device=device, dtype=torch.float32)
     dct = torch.cos((2 * k[None] + 1) * k[:, None] * math.pi / 16) * 0.5
     dct[0] = dct[0] / math.sqrt(2)
-    to_ycc = torch.tensor([[0.299, 0.587, 0.114], [-0.168736, -0.331264, 0.5], [0.5, -0.418688, -0.081312]], device=device)
+    to_ycc = torch.tensor(
+        [[0.299, 0.587, 0.114], [-0.168736, -0.331264, 0.5], [0.5, -0.418688, -0.081312]], device=device
+    )
     ycc = torch.einsum("ij,bjhw->bihw", to_ycc, image * 255.0)
     ycc = ycc - torch.tensor([128.0, 0.0, 0.0], device=device)[None, :, None, None]
     blocks = ycc.reshape(b, 3, h // 8, 8, w // 8, 8).permute(0, 1, 2, 4, 3, 5)
     spectrum = dct @ blocks @ dct.T
     scale = torch.where(quality < 50, 5000.0 / quality, 200.0 - 2.0 * quality) / 100.0
-    table = torch.stack([torch.tensor(t, device=device, dtype=torch.float32).reshape(8, 8) for t in (_LUMA, _CHROMA, _CHROMA)])
+    table = torch.stack(
+        [torch.tensor(t, device=device, dtype=torch.float32).reshape(8, 8) for t in (_LUMA, _CHROMA, _CHROMA)]
+    )
     table = (table[None] * scale[:, None, None, None]).clamp(min=1.0)[:, :, None, None]
     spectrum = (spectrum / table).round() * table
     blocks = dct.T @ spectrum @ dct
-    ycc = blocks.permute(0, 1, 2, 4, 3, 5).reshape(b, 3, h, w) + torch.tensor([128.0, 0.0, 0.0], device=device)[None, :, None, None]
+    ycc = (
+        blocks.permute(0, 1, 2, 4, 3, 5).reshape(b, 3, h, w)
+        + torch.tensor([128.0, 0.0, 0.0], device=device)[None, :, None, None]
+    )
     return torch.einsum("ij,bjhw->bihw", torch.linalg.inv(to_ycc), ycc).div_(255.0).clamp_(0, 1)
 
 
@@ -68,7 +75,9 @@ def background(patches: Tensor, size: int) -> Tensor:
     return nn.interpolate(smooth, size=(size, size), mode="bilinear", align_corners=True)
 
 
-def develop(linear: Tensor, exposure: Tensor, contrast: Tensor, blur_sigma: Tensor, noise: Tensor, quality: Tensor, keys: Tensor) -> Tensor:
+def develop(
+    linear: Tensor, exposure: Tensor, contrast: Tensor, blur_sigma: Tensor, noise: Tensor, quality: Tensor, keys: Tensor
+) -> Tensor:
     """Linear light (B, 3, S, S) to uint8 pictures of the same shape."""
     size = linear.shape[-1]
     image = blur(tone(linear, exposure, contrast), blur_sigma * size / 128.0)

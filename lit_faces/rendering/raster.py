@@ -72,7 +72,11 @@ def rasterise(points: Tensor, depth: Tensor, triangles: Tensor, size: int) -> Fr
     fx = local - fy * width
 
     def evaluate(k: int, index: Tensor, x: Tensor, y: Tensor) -> Tensor:
-        return planes[k].index_select(0, index) * x + planes[k + 1].index_select(0, index) * y + planes[k + 2].index_select(0, index)
+        return (
+            planes[k].index_select(0, index) * x
+            + planes[k + 1].index_select(0, index) * y
+            + planes[k + 2].index_select(0, index)
+        )
 
     w0, w1 = evaluate(0, owner, fx, fy), evaluate(3, owner, fx, fy)
     w2 = 1.0 - w0 - w1

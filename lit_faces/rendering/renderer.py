@@ -1,8 +1,8 @@
 """FaceRenderer: rendered faces with FACS ground truth, the same picture whatever the batch size.
 
-    subject --> People --.
-    scene ----> Scenes ---+--> head model --> mesh --> raster --> shade --> photograph --> FaceBatch
-    frame ----> Frames --'
+subject --> People --.
+scene ----> Scenes ---+--> head model --> mesh --> raster --> shade --> photograph --> FaceBatch
+frame ----> Frames --'
 """
 
 from __future__ import annotations
@@ -60,7 +60,14 @@ class FaceRenderer:
         self.head: Head = build_head(head, size, self.device)
 
     @torch.no_grad()
-    def render(self, subjects: Tensor, frames: Tensor, scenes: Tensor | None = None, au: Tensor | None = None, pose: Tensor | None = None) -> FaceBatch:
+    def render(
+        self,
+        subjects: Tensor,
+        frames: Tensor,
+        scenes: Tensor | None = None,
+        au: Tensor | None = None,
+        pose: Tensor | None = None,
+    ) -> FaceBatch:
         """Render one picture for every entry.
 
         Args:
@@ -79,7 +86,9 @@ class FaceRenderer:
             if au is not None:
                 given = au[pick].to(self.device, torch.float32)
                 keep = given.isnan()
-                drawn = replace(drawn, au=torch.where(keep, drawn.au, given), emotion=torch.where(keep.all(1), drawn.emotion, -1))
+                drawn = replace(
+                    drawn, au=torch.where(keep, drawn.au, given), emotion=torch.where(keep.all(1), drawn.emotion, -1)
+                )
             if pose is not None:
                 drawn = replace(drawn, pose=pose[pick].to(self.device, torch.float32))
             image, landmarks = self._chunk(sample_people(self.seed, who), sample_scenes(self.seed, who, where), drawn)
@@ -111,13 +120,25 @@ class FaceRenderer:
         flat[:, pixel] = colour
         canvas = flat.reshape(3, -1, big, big).permute(1, 0, 2, 3).contiguous()
         canvas = _glasses(canvas, view, people, mesh.eyes, self.head.scale_of_glasses)
-        canvas = nn.interpolate(canvas, size=(self.size, self.size), mode="bilinear", align_corners=False, antialias=True)
-        image = post.develop(canvas, scenes.exposure, scenes.contrast, frames.blur, frames.noise, frames.quality, frames.noise_key)
+        canvas = nn.interpolate(
+            canvas, size=(self.size, self.size), mode="bilinear", align_corners=False, antialias=True
+        )
+        image = post.develop(
+            canvas, scenes.exposure, scenes.contrast, frames.blur, frames.noise, frames.quality, frames.noise_key
+        )
         points = view.project(view.to_camera(mesh.landmarks))
         return image, (points + 0.5) / self.supersample - 0.5
 
     def _visible(
-        self, camera: Tensor, vertices: Tensor, view: View, people: People, scenes: Scenes, right: Tensor, left: Tensor, size: int
+        self,
+        camera: Tensor,
+        vertices: Tensor,
+        view: View,
+        people: People,
+        scenes: Scenes,
+        right: Tensor,
+        left: Tensor,
+        size: int,
     ) -> tuple[Surface, Tensor]:
         """Rasterise and interpolate; returns the surface and the covered pixels (N,) of (B * size * size)."""
         fragments = rasterise(view.project(camera), -camera[..., 2] / view.distance[:, None], self.head.triangles, size)
@@ -171,7 +192,10 @@ def shadows(camera: Tensor, normals: Tensor, light: Tensor, cells: int = 56) -> 
     grid = top.reshape(-1, 1, cells, cells)
     grid = torch.where(grid < -999, nn.max_pool2d(grid, 3, 1, 1), grid).clamp(min=-300)
     place = torch.stack([x / (cells - 1) * 2 - 1, y / (cells - 1) * 2 - 1], -1)[:, None]
-    above = nn.grid_sample(nn.avg_pool2d(grid, 3, 1, 1, count_include_pad=False), place, align_corners=True)[:, 0, 0] - height
+    above = (
+        nn.grid_sample(nn.avg_pool2d(grid, 3, 1, 1, count_include_pad=False), place, align_corners=True)[:, 0, 0]
+        - height
+    )
     slope = 2.2 * cell * (1.0 / facing.clamp(min=0.3) - 0.7)
     t = ((above - slope - 1.0) / 11.0).clamp(0, 1)
     return 1.0 - t * t * (3 - 2 * t)
@@ -198,7 +222,7 @@ def _glasses(canvas: Tensor, view: View, people: People, eyes: Tensor, offset: f
         t = (plane - start[2]) / far[..., 2]
         px = start[0] + far[..., 0] * t
         py = start[1] + far[..., 1] * t + (-37.0)
-        present, half_w, half_h, thick, shade_ = people.glasses[b]
+        _present, half_w, half_h, thick, shade_ = people.glasses[b]
         cy = eyes[b, :, 1].mean() - 2.5
         cx = eyes[b, :, 0].abs().mean() + 1.0
         ring = (((px.abs() - cx) / half_w).abs() ** 2.8 + ((py - cy) / half_h).abs() ** 2.8) ** (1 / 2.8)

@@ -11,11 +11,18 @@ from torch import Tensor
 from lit_faces.core.facs import AU_INDEX, EMOTION_PROTOTYPES, EMOTIONS, NUM_AUS
 from lit_faces.rendering.identity import EXTRA_MODES, MODES, TRAITS
 from lit_faces.rendering.random import key, normal, uniform
-from lit_faces.rendering.skin import BROW_STYLES, HAIR_STYLES, LONG_STYLES, SPOTS, STATIC_TRAITS, VARIANTS, WRINKLED_AUS
+from lit_faces.rendering.skin import BROW_STYLES, HAIR_STYLES, LONG_STYLES, SPOTS, STATIC_TRAITS, WRINKLED_AUS
 
 _PERSON, _SCENE, _FRAME, _NOISE = 1, 2, 3, 4
 #: Linear RGB of hair and iris, and how common they are.
-_HAIR = ((0.012, 0.010, 0.009), (0.045, 0.026, 0.016), (0.10, 0.058, 0.032), (0.28, 0.18, 0.09), (0.17, 0.060, 0.022), (0.38, 0.37, 0.36))
+_HAIR = (
+    (0.012, 0.010, 0.009),
+    (0.045, 0.026, 0.016),
+    (0.10, 0.058, 0.032),
+    (0.28, 0.18, 0.09),
+    (0.17, 0.060, 0.022),
+    (0.38, 0.37, 0.36),
+)
 _IRIS = ((0.045, 0.022, 0.012), (0.10, 0.052, 0.022), (0.10, 0.105, 0.045), (0.11, 0.17, 0.24), (0.15, 0.19, 0.20))
 
 
@@ -86,11 +93,23 @@ def _skin_weights(z: Tensor, u: Tensor, sex: Tensor, age: Tensor, melanin: Tenso
     full = male * (beard_kind < 0.14).float()
     tash = male * ((beard_kind >= 0.14) & (beard_kind < 0.24)).float()
     stubble = male * ((beard_kind >= 0.24) & (beard_kind < 0.62)).float() * (0.12 + 0.30 * u[:, 9:10])
-    beard = torch.cat([full + tash, full, full * 0.9, full * 0.3], 1) + stubble * torch.tensor([1.0, 1.0, 0.9, 0.5], device=z.device)
+    beard = torch.cat([full + tash, full, full * 0.9, full * 0.3], 1) + stubble * torch.tensor(
+        [1.0, 1.0, 0.9, 0.5], device=z.device
+    )
     spots = (u[:, 40 : 40 + SPOTS] > 0.91).float() * 0.8 * light
     freckles = ((u[:, 10:11] > 0.82).float() * light * u[:, 11:13]) * 0.5
-    static = torch.stack([_trait(u[:, 16 + i], 0.30) for i in range(len(STATIC_TRAITS))], 1) * (0.25 + 0.65 * age[:, None])
-    static = torch.cat([static[:, :4], torch.stack([_trait(u[:, 20], 0.22)], 1), static[:, 5:7], torch.stack([_trait(u[:, 23], 0.12)], 1)], 1)
+    static = torch.stack([_trait(u[:, 16 + i], 0.30) for i in range(len(STATIC_TRAITS))], 1) * (
+        0.25 + 0.65 * age[:, None]
+    )
+    static = torch.cat(
+        [
+            static[:, :4],
+            torch.stack([_trait(u[:, 20], 0.22)], 1),
+            static[:, 5:7],
+            torch.stack([_trait(u[:, 23], 0.12)], 1),
+        ],
+        1,
+    )
     pores = (0.35 + 0.9 * u[:, 24:30]) * (0.5 + 0.9 * age[:, None]) * torch.sign(z[:, 38:44])
     return {
         "clouds": z[:, :10], "flush": z[:, 10:15], "blush": 0.8 * z[:, 15:21], "tan": 0.7 * z[:, 21:27], "freckles": freckles,
@@ -115,9 +134,22 @@ def sample_people(seed: int, subjects: Tensor) -> People:
     age = u[:, 1]
     shape = 1.02 * z[:, :dimensions].clamp(-2.0, 2.0)
     names = list(MODES)
-    inner = [name.startswith(("nose", "mouth", "upper_lip", "lower_lip", "eye", "brow", "asym")) for name in (*MODES, *EXTRA_MODES)]
+    inner = [
+        name.startswith(("nose", "mouth", "upper_lip", "lower_lip", "eye", "brow", "asym"))
+        for name in (*MODES, *EXTRA_MODES)
+    ]
     shape = shape * torch.where(torch.tensor(inner, device=z.device), 1.18, 0.90)
-    for name, slope in (("jaw_width", 1.0), ("brow_ridge", 0.8), ("brow_height", -0.6), ("chin_width", 0.5), ("nose_width", 0.3), ("upper_lip_thick", -0.4), ("lower_lip_thick", -0.3), ("neck_width", 0.9), ("face_length", 0.3)):
+    for name, slope in (
+        ("jaw_width", 1.0),
+        ("brow_ridge", 0.8),
+        ("brow_height", -0.6),
+        ("chin_width", 0.5),
+        ("nose_width", 0.3),
+        ("upper_lip_thick", -0.4),
+        ("lower_lip_thick", -0.3),
+        ("neck_width", 0.9),
+        ("face_length", 0.3),
+    ):
         shape[:, names.index(name)] += slope * sex
     shape[:, names.index("jaw_width")] -= 0.35
     traits = torch.stack([_trait(u[:, 150 + i], 0.22) for i in range(len(TRAITS))], 1)
@@ -128,16 +160,24 @@ def sample_people(seed: int, subjects: Tensor) -> People:
     pick = u[:, 4] * (1 - 0.75 * dark)
     hair_table, iris_table = z.new_tensor(_HAIR), z.new_tensor(_IRIS)
     colour = torch.bucketize((1 - pick).contiguous(), z.new_tensor([0.0, 0.34, 0.62, 0.80, 0.93, 2.0])) - 1
-    colour = torch.where(pick > 0.55, torch.bucketize(pick.contiguous(), z.new_tensor([0.55, 0.72, 0.86, 0.95])), torch.where(pick > 0.25, 1, 0) + 0 * colour)
+    colour = torch.where(
+        pick > 0.55,
+        torch.bucketize(pick.contiguous(), z.new_tensor([0.55, 0.72, 0.86, 0.95])),
+        torch.where(pick > 0.25, 1, 0) + 0 * colour,
+    )
     hair = hair_table[colour.clamp(0, 4)] * (0.75 + 0.5 * u[:, 5:6])
     hair = torch.lerp(hair, hair_table[5].expand_as(hair), (old * (0.3 + 0.6 * u[:, 6]))[:, None])
     iris_kind = (u[:, 7] * (1 - 0.9 * dark) * 4.999).long()
     iris = iris_table[iris_kind] * (0.75 + 0.6 * u[:, 8:9])
     female = (sex < -0.1).float()
     painted = female * (u[:, 9] < 0.55).float()
-    lipstick = torch.stack([0.30 + 0.25 * u[:, 130], 0.03 + 0.10 * u[:, 131], 0.06 + 0.12 * u[:, 132], painted * 0.65 * u[:, 133]], 1)
+    lipstick = torch.stack(
+        [0.30 + 0.25 * u[:, 130], 0.03 + 0.10 * u[:, 131], 0.06 + 0.12 * u[:, 132], painted * 0.65 * u[:, 133]], 1
+    )
     lashes = torch.stack([0.55 + 0.45 * u[:, 134] * (0.5 + 0.5 * female), painted * 0.5 * u[:, 135]], 1)
-    glasses = torch.stack([(u[:, 136] < 0.10).float(), 23 + 4 * u[:, 137], 15 + 6 * u[:, 138], 0.7 + 1.3 * u[:, 139], u[:, 140]], 1)
+    glasses = torch.stack(
+        [(u[:, 136] < 0.10).float(), 23 + 4 * u[:, 137], 15 + 6 * u[:, 138], 0.7 + 1.3 * u[:, 139], u[:, 140]], 1
+    )
     strength = (0.75 + 0.55 * u[:, 141]) * (0.85 + 0.5 * age)
     mix = u[:, 142 : 142 + 1].expand(-1, len(WRINKLED_AUS))
     mix = (0.5 * mix + 0.5 * uniform(keys + 2, len(WRINKLED_AUS))).clamp(0, 1)
@@ -216,7 +256,9 @@ def _plausible(au: Tensor) -> Tensor:
     au = au.clone()
     au[:, i[26]] *= au[:, i[27]] < 0.3
     open_mouth = (au[:, i[26]] + au[:, i[27]]) > 0.3
-    au[:, i[25]] = torch.where(open_mouth, torch.maximum(au[:, i[25]], torch.maximum(au[:, i[26]], au[:, i[27]])), au[:, i[25]])
+    au[:, i[25]] = torch.where(
+        open_mouth, torch.maximum(au[:, i[25]], torch.maximum(au[:, i[26]], au[:, i[27]])), au[:, i[25]]
+    )
     for pressed in (23, 24):
         au[:, i[pressed]] *= au[:, i[25]] < 0.3
     au[:, i[43]] *= au[:, i[5]] < 0.3

@@ -15,7 +15,16 @@ from lit_faces.core.facs import AUS, EMOTIONS
 from lit_faces.core.sample import FaceBatch
 from lit_faces.rendering.renderer import FaceRenderer
 
-COLUMNS = ("file", "subject", *(f"au{n}" for n in AUS), "yaw", "pitch", "roll", "emotion", *(f"{c}{i}" for i in range(68) for c in "xy"))
+COLUMNS = (
+    "file",
+    "subject",
+    *(f"au{n}" for n in AUS),
+    "yaw",
+    "pitch",
+    "roll",
+    "emotion",
+    *(f"{c}{i}" for i in range(68) for c in "xy"),
+)
 _STEP = 64
 _SHARD = 1024
 
@@ -27,7 +36,9 @@ def _rows(batch: FaceBatch, names: list[str]) -> list[list[str]]:
         numbers = [*batch.au_intensity[i].tolist(), *batch.pose[i].tolist()]
         marks = batch.landmarks[i].reshape(-1).tolist()
         text = ["" if n != n else f"{n:.4f}" for n in numbers]
-        rows.append([name, batch.subject[i], *text, EMOTIONS[emotion] if emotion >= 0 else "", *(f"{m:.3f}" for m in marks)])
+        rows.append(
+            [name, batch.subject[i], *text, EMOTIONS[emotion] if emotion >= 0 else "", *(f"{m:.3f}" for m in marks)]
+        )
     return rows
 
 
@@ -58,7 +69,9 @@ def subject_of(index: int, frames_per_subject: int) -> tuple[int, int]:
     return index // frames_per_subject, index % frames_per_subject
 
 
-def write_folder(renderer: FaceRenderer, out: Path, count: int, frames_per_subject: int = 1, progress: bool = True) -> Path:
+def write_folder(
+    renderer: FaceRenderer, out: Path, count: int, frames_per_subject: int = 1, progress: bool = True
+) -> Path:
     """Write ``images/000000.png`` ... and ``labels.csv``; an interrupted set goes on where it stopped.
 
     Raises:
@@ -72,7 +85,9 @@ def write_folder(renderer: FaceRenderer, out: Path, count: int, frames_per_subje
         with table.open(newline="") as handle:
             header, *rows = list(csv.reader(handle)) or [[]]
         if tuple(header) != COLUMNS:
-            raise ValueError(f"{table}: line 1 has other columns than a rendered set: remove the folder or choose another --out")
+            raise ValueError(
+                f"{table}: line 1 has other columns than a rendered set: remove the folder or choose another --out"
+            )
         rows = rows[: count // _STEP * _STEP] if len(rows) > count else rows
     done = len(rows) // _STEP * _STEP if len(rows) < count else count
     rows = rows[:done]
@@ -90,7 +105,9 @@ def write_folder(renderer: FaceRenderer, out: Path, count: int, frames_per_subje
     return table
 
 
-def write_shards(renderer: FaceRenderer, out: Path, count: int, frames_per_subject: int = 1, progress: bool = True) -> list[Path]:
+def write_shards(
+    renderer: FaceRenderer, out: Path, count: int, frames_per_subject: int = 1, progress: bool = True
+) -> list[Path]:
     """Write tar shards (PNG and a one-row CSV under one key, the layout of webdataset); complete shards are kept."""
     out.mkdir(parents=True, exist_ok=True)
     paths = []
@@ -105,7 +122,9 @@ def write_shards(renderer: FaceRenderer, out: Path, count: int, frames_per_subje
                 index = range(first, min(first + _STEP, start + _SHARD, count))
                 pairs = torch.tensor([subject_of(i, frames_per_subject) for i in index])
                 batch = renderer.render(pairs[:, 0], pairs[:, 1])
-                for i, image, row in zip(index, batch.image, _rows(batch, [f"{i:06d}.png" for i in index]), strict=True):
+                for i, image, row in zip(
+                    index, batch.image, _rows(batch, [f"{i:06d}.png" for i in index]), strict=True
+                ):
                     for suffix, data in (("png", _png(image)), ("csv", _table([row]))):
                         info = tarfile.TarInfo(f"{i:06d}.{suffix}")
                         info.size = len(data)

@@ -45,7 +45,9 @@ class Surface:
 
     def pick(self, index: Tensor) -> Surface:
         """The points at ``index`` (n,)."""
-        return Surface(self.item[index], self.normal[:, index], self.position[:, index], self.lit[index], self.texel[:, index])
+        return Surface(
+            self.item[index], self.normal[:, index], self.position[:, index], self.lit[index], self.texel[:, index]
+        )
 
 
 def _gather(values: Tensor, item: Tensor) -> Tensor:
@@ -88,7 +90,16 @@ def _albedo(surface: Surface, people: People) -> tuple[Tensor, Tensor]:
     """Diffuse colour (3, N) and sheen (N,) of skin with lips, brows, lashes, beard and hair."""
     t, c = surface.texel, CHANNEL
     table = torch.cat(
-        [people.melanin[:, None], people.blood[:, None], people.lipstick, people.gloss[:, None], people.lashes, people.hair_colour, people.cloth], 1
+        [
+            people.melanin[:, None],
+            people.blood[:, None],
+            people.lipstick,
+            people.gloss[:, None],
+            people.lashes,
+            people.hair_colour,
+            people.cloth,
+        ],
+        1,
     )
     p = _gather(table, surface.item)
     melanin = (p[0] * (1 + t[c["melanin"]]) + 0.30 * t[c["melanin"]]).clamp(0.02, 3.0)
@@ -112,7 +123,9 @@ def _albedo(surface: Surface, people: People) -> tuple[Tensor, Tensor]:
     return colour, gloss
 
 
-def _light(normal: Tensor, lit: Tensor, occlusion: Tensor, item: Tensor, scenes: Scenes, gloss: Tensor | None, colour: Tensor) -> Tensor:
+def _light(
+    normal: Tensor, lit: Tensor, occlusion: Tensor, item: Tensor, scenes: Scenes, gloss: Tensor | None, colour: Tensor
+) -> Tensor:
     """Reflected light (3, N)."""
     p = _gather(torch.cat([scenes.light, scenes.key, scenes.sky, scenes.ground, scenes.fill], 1), item)
     light, key, sky, ground, fill = p[:3], p[3:6], p[6:9], p[9:12], p[12:15]
@@ -145,11 +158,17 @@ def _eyes(surface: Surface, people: People, frames: Frames, scenes: Scenes, eyes
     angle = torch.acos((out * axis).sum(0).clamp(-0.9999, 0.9999))
     around = torch.atan2(out[1] - axis[1], out[0] - axis[0])
     phase = _gather(people.iris_phase, i)
-    streaks = 0.5 * torch.sin(17 * around + phase[0]) + 0.35 * torch.sin(31 * around + phase[1]) + 0.3 * torch.sin(7 * around + phase[2])
+    streaks = (
+        0.5 * torch.sin(17 * around + phase[0])
+        + 0.35 * torch.sin(31 * around + phase[1])
+        + 0.3 * torch.sin(7 * around + phase[2])
+    )
     iris_edge = torch.sigmoid((_IRIS_ANGLE - angle) / 0.02)
     pupil = torch.sigmoid((_PUPIL_ANGLE - angle) / 0.018)
     limbus = torch.exp(-(((angle - _IRIS_ANGLE + 0.03) / 0.05) ** 2))
-    iris = _gather(people.iris, i) * ((1.15 + 0.35 * streaks) * (1 + 0.6 * torch.exp(-(((angle - 0.21) / 0.06) ** 2))) * (1 - 0.75 * limbus))
+    iris = _gather(people.iris, i) * (
+        (1.15 + 0.35 * streaks) * (1 + 0.6 * torch.exp(-(((angle - 0.21) / 0.06) ** 2))) * (1 - 0.75 * limbus)
+    )
     sclera = _column((0.74, 0.69, 0.66), out) * (1 - 0.16 * torch.sigmoid((angle - 0.8) / 0.1))
     colour = sclera + (iris - sclera) * iris_edge
     colour = colour * (1 - pupil) + 0.004 * pupil
@@ -159,7 +178,11 @@ def _eyes(surface: Surface, people: People, frames: Frames, scenes: Scenes, eyes
     # the cornea bulges: its catchlight sits near the pupil
     cornea = _unit(normal + 0.9 * (normal - _rotate(rotation, i, axis)) * (angle < 0.5))
     half = _unit(_gather(scenes.light, i) + _column((0.0, 0.0, 1.0), out))
-    spark = torch.exp(130 * (cornea * half).sum(0).clamp(min=1e-4).log()) * (0.25 + 0.75 * surface.lit) * torch.exp(-occlusion)
+    spark = (
+        torch.exp(130 * (cornea * half).sum(0).clamp(min=1e-4).log())
+        * (0.25 + 0.75 * surface.lit)
+        * torch.exp(-occlusion)
+    )
     return shaded + spark * (0.8 * _gather(scenes.key, i) + 0.4 * _gather(scenes.sky, i))
 
 
@@ -184,12 +207,16 @@ def _mouth(surface: Surface, scenes: Scenes, jaw: Tensor) -> Tensor:
     return colour * open_ * (0.62 * _gather(scenes.key, i) * _gather(scenes.light[:, 2].clamp(min=0), i) + room)
 
 
-def shade(surface: Surface, people: People, scenes: Scenes, frames: Frames, view: View, eyes: Tensor, jaw: Tensor) -> Tensor:
+def shade(
+    surface: Surface, people: People, scenes: Scenes, frames: Frames, view: View, eyes: Tensor, jaw: Tensor
+) -> Tensor:
     """Linear RGB (3, N) of all visible points.
 
     Args:
         surface: what is visible.
-        people, scenes, frames: what to draw (batched as the pictures).
+        people: who (batched as the pictures).
+        scenes: in which light.
+        frames: doing what.
         view: the camera.
         eyes: centres of the eyeballs, mm (B, 2, 3).
         jaw: jaw opening, radians (B,).

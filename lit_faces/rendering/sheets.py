@@ -25,7 +25,10 @@ def save_grid(images: Tensor, columns: int, path: Path, row_titles: list[str], c
     draw = ImageDraw.Draw(sheet)
     for k, image in enumerate(images):
         r, c = divmod(k, columns)
-        sheet.paste(Image.fromarray(np.ascontiguousarray(image.permute(1, 2, 0).cpu().numpy())), (left + c * size, top + r * size))
+        sheet.paste(
+            Image.fromarray(np.ascontiguousarray(image.permute(1, 2, 0).cpu().numpy())),
+            (left + c * size, top + r * size),
+        )
     for c, title in enumerate(column_titles):
         draw.text((left + c * size + 4, 3), title, fill="black")
     for r, title in enumerate(row_titles):
@@ -49,10 +52,18 @@ def identity_sheet(renderer: FaceRenderer, path: Path, people: int = 6) -> Path:
     count = len(SHEET_AUS)
     subjects = [p for p in range(people) for _ in range(count)]
     images = _same(renderer, subjects, au.repeat(people, 1), torch.zeros(people * count, 3))
-    return save_grid(images, count, path, [f"{renderer.head.name} {p}" for p in range(people)], ["neutral", *(f"AU{n}" for n in SHEET_AUS[1:])])
+    return save_grid(
+        images,
+        count,
+        path,
+        [f"{renderer.head.name} {p}" for p in range(people)],
+        ["neutral", *(f"AU{n}" for n in SHEET_AUS[1:])],
+    )
 
 
-def sweep_sheet(renderer: FaceRenderer, path: Path, numbers: tuple[int, ...] = (6, 17, 12, 4, 1, 15), people: int = 2) -> Path:
+def sweep_sheet(
+    renderer: FaceRenderer, path: Path, numbers: tuple[int, ...] = (6, 17, 12, 4, 1, 15), people: int = 2
+) -> Path:
     """One AU from 0 to 5 (columns) for some AUs and people (rows)."""
     steps = torch.linspace(0, 5, 6)
     au, subjects, titles = [], [], []
@@ -72,7 +83,13 @@ def pose_sheet(renderer: FaceRenderer, path: Path, people: int = 6) -> Path:
     pose = torch.tensor([(yaw, pitch, 0.0) for yaw, pitch in POSES])
     subjects = [p for p in range(people) for _ in POSES]
     images = _same(renderer, subjects, torch.zeros(len(subjects), NUM_AUS), pose.repeat(people, 1))
-    return save_grid(images, len(POSES), path, [f"{renderer.head.name} {p}" for p in range(people)], [f"yaw {y:g} pitch {p:g}" for y, p in POSES])
+    return save_grid(
+        images,
+        len(POSES),
+        path,
+        [f"{renderer.head.name} {p}" for p in range(people)],
+        [f"yaw {y:g} pitch {p:g}" for y, p in POSES],
+    )
 
 
 def crowd_sheet(renderer: FaceRenderer, path: Path, people: int = 60) -> Path:

@@ -7,6 +7,7 @@ to brows and hair (blended as level sets, so that shapes morph), beard density, 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -15,11 +16,36 @@ from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
 from lit_faces.core.facs import AUS
-from lit_faces.rendering.chart import Chart, build_chart, gauss, lid_lines, lower_lip_edge, mouth_gap, smoothstep, upper_lip_edge
+from lit_faces.rendering.chart import (
+    Chart,
+    build_chart,
+    gauss,
+    lid_lines,
+    lower_lip_edge,
+    mouth_gap,
+    smoothstep,
+    upper_lip_edge,
+)
 from lit_faces.rendering.wrinkles import LINES, au_height
 
 Array = NDArray[np.float64]
-CHANNELS = ("melanin", "blood", "slope_x", "slope_y", "occlusion", "brow", "hair", "beard", "strand", "lips", "eye", "mouth", "lash", "makeup", "cloth")
+CHANNELS = (
+    "melanin",
+    "blood",
+    "slope_x",
+    "slope_y",
+    "occlusion",
+    "brow",
+    "hair",
+    "beard",
+    "strand",
+    "lips",
+    "eye",
+    "mouth",
+    "lash",
+    "makeup",
+    "cloth",
+)
 PERSONAL = 9  # the first channels differ between people, the others are the same maps for all
 CHANNEL = {name: index for index, name in enumerate(CHANNELS)}
 VARIANTS = 2
@@ -48,7 +74,9 @@ def _cavity(height: Array) -> Array:
 def brow_distance(chart: Chart, lift: float, arch: float, thick: float, inner: float, outer: float) -> Array:
     """Signed distance (mm, positive inside) to a brow."""
     x = np.abs(chart.x)
-    line = np.interp(x, [6, 12, 24, 38, 50, 60, 70], [18.0, 20.5, 23.5, 24.6 + arch, 21.5 + 0.5 * arch, 15.0, 8.0]) + lift
+    line = (
+        np.interp(x, [6, 12, 24, 38, 50, 60, 70], [18.0, 20.5, 23.5, 24.6 + arch, 21.5 + 0.5 * arch, 15.0, 8.0]) + lift
+    )
     half = np.interp(x, [8, 14, 26, 40, 52, 62], [2.4, 3.3, 3.4, 2.6, 1.7, 0.6]) * thick + 0.5
     ends = np.minimum(x - inner, outer - x) * 0.6
     return np.where(np.cos(chart.azimuth) > 0, np.minimum(half - np.abs(chart.y - line), ends), -9.0)
@@ -81,7 +109,16 @@ BROW_STYLES = (
     dict(lift=-0.5, arch=3.0, thick=1.15, inner=7, outer=63), dict(lift=0.0, arch=-2.0, thick=0.8, inner=11, outer=60),
 )  # fmt: skip
 SPOTS = 24
-STATIC_TRAITS = ("crows_feet", "forehead_lines", "frown_lines", "nasolabial", "dimpled_chin", "eye_bags", "mouth_lines", "cleft_chin")
+STATIC_TRAITS = (
+    "crows_feet",
+    "forehead_lines",
+    "frown_lines",
+    "nasolabial",
+    "dimpled_chin",
+    "eye_bags",
+    "mouth_lines",
+    "cleft_chin",
+)
 
 
 @dataclass
@@ -127,30 +164,62 @@ def _constant(chart: Chart) -> Array:
     front = smoothstep(np.cos(chart.azimuth), 0.0, 0.3)
     lips = smoothstep(np.minimum(upper_lip_edge(x) - y, y - lower_lip_edge(x)), -0.7, 0.9) * (ax < 26) * front
     top, bottom, s = lid_lines(x)
-    blood = 0.10 * gauss(ax, y, 44, -32, 14, 14) + 0.16 * gauss(x, y, 0, -40, 13, 8) + 0.08 * gauss(x, y, 0, -102, 14, 9)
-    blood = blood + 0.12 * gauss(ax, y, 31, -14, 12, 4) + 0.15 * gauss(ax, y, 17, -5, 3, 4) + 0.30 * (np.rad2deg(np.abs(chart.azimuth)) > 86) * gauss(ax, y, 88, -17, 14, 22)
+    blood = (
+        0.10 * gauss(ax, y, 44, -32, 14, 14) + 0.16 * gauss(x, y, 0, -40, 13, 8) + 0.08 * gauss(x, y, 0, -102, 14, 9)
+    )
+    blood = (
+        blood
+        + 0.12 * gauss(ax, y, 31, -14, 12, 4)
+        + 0.15 * gauss(ax, y, 17, -5, 3, 4)
+        + 0.30 * (np.rad2deg(np.abs(chart.azimuth)) > 86) * gauss(ax, y, 88, -17, 14, 22)
+    )
     maps[CHANNEL["blood"]] = blood * front + 0.62 * lips
     maps[CHANNEL["melanin"]] = 0.06 * gauss(ax, y, 30, -14, 13, 5) + 0.05 * gauss(ax, y, 30, 8, 13, 5) + 0.10 * lips
     hollow = 0.42 * gauss(ax, y, 18.5, 1.5, 5, 6.5) + 0.22 * gauss(ax, y, 30, 8.5, 13, 3.2)
-    hollow = hollow + 0.95 * gauss(ax, y, 7.0, -47.6, 3.0, 1.7) + 0.34 * gauss(x, y, 0, -50.5, 13, 3.0) + 0.35 * gauss(ax, y, 19.5, -44, 2.2, 5.5)
-    hollow = hollow + 0.25 * gauss(x, y, 0, -86.5, 15, 3.2) + 0.5 * gauss(ax, y, 26, -72.5, 2.4, 2.2) + 0.75 * smoothstep(y, -112, -124)
+    hollow = (
+        hollow
+        + 0.95 * gauss(ax, y, 7.0, -47.6, 3.0, 1.7)
+        + 0.34 * gauss(x, y, 0, -50.5, 13, 3.0)
+        + 0.35 * gauss(ax, y, 19.5, -44, 2.2, 5.5)
+    )
+    hollow = (
+        hollow
+        + 0.25 * gauss(x, y, 0, -86.5, 15, 3.2)
+        + 0.5 * gauss(ax, y, 26, -72.5, 2.4, 2.2)
+        + 0.75 * smoothstep(y, -112, -124)
+    )
     line = y - (0.5 * (upper_lip_edge(x) + lower_lip_edge(x)))
-    hollow = hollow + 0.9 * np.exp(-0.5 * ((np.abs(chart.mouth) * mouth_gap(x) - mouth_gap(x)) / 0.9) ** 2) * (np.abs(line) < 5) * (ax < 24) * front
-    hollow = hollow + 0.5 * (np.rad2deg(np.abs(chart.azimuth)) > 88) * gauss(np.rad2deg(np.abs(chart.azimuth)), y, 98, -16, 3.2, 9)
+    hollow = (
+        hollow
+        + 0.9
+        * np.exp(-0.5 * ((np.abs(chart.mouth) * mouth_gap(x) - mouth_gap(x)) / 0.9) ** 2)
+        * (np.abs(line) < 5)
+        * (ax < 24)
+        * front
+    )
+    hollow = hollow + 0.5 * (np.rad2deg(np.abs(chart.azimuth)) > 88) * gauss(
+        np.rad2deg(np.abs(chart.azimuth)), y, 98, -16, 3.2, 9
+    )
     crease = 0.55 * np.exp(-0.5 * ((y - top - 4.6) / 0.9) ** 2) * np.clip(1.05 - (s * 0.97) ** 2, 0, 1) * front
     maps[CHANNEL["occlusion"]] = hollow + crease
     eye = chart.eye_inside
     maps[CHANNEL["eye"]] = eye
     inside_top = np.clip(top - y, 0, None)
-    maps[CHANNEL["occlusion"]] = maps[CHANNEL["occlusion"]] * (1 - eye) + eye * (0.75 * np.exp(-inside_top / 1.6) + 0.3 * smoothstep(np.abs(s), 0.6, 1.0))
+    maps[CHANNEL["occlusion"]] = maps[CHANNEL["occlusion"]] * (1 - eye) + eye * (
+        0.75 * np.exp(-inside_top / 1.6) + 0.3 * smoothstep(np.abs(s), 0.6, 1.0)
+    )
     lash = np.exp(-0.5 * ((y - top - 0.35) / 0.55) ** 2) * 0.95 + 0.30 * np.exp(-0.5 * ((y - bottom + 0.4) / 0.5) ** 2)
-    maps[CHANNEL["lash"]] = lash * (np.abs(s) < 1.03) * smoothstep(s, -1.0, -0.4) * front + 0.55 * lash * (np.abs(s) < 1.0) * front * smoothstep(s, -0.4, -1.0)
+    maps[CHANNEL["lash"]] = lash * (np.abs(s) < 1.03) * smoothstep(s, -1.0, -0.4) * front + 0.55 * lash * (
+        np.abs(s) < 1.0
+    ) * front * smoothstep(s, -0.4, -1.0)
     maps[CHANNEL["lips"]] = lips * (1 - chart.mouth_inside)
     maps[CHANNEL["mouth"]] = chart.mouth_inside * smoothstep(1.0 - np.abs(chart.mouth), 0.0, 0.25)
     shadow = np.exp(-0.5 * ((y - top - 3.4) / 2.6) ** 2) * (np.abs(s) < 1.15) * front
     maps[CHANNEL["makeup"]] = shadow * (y > top)
     maps[CHANNEL["cloth"]] = smoothstep(y - 14.0 * np.cos(chart.azimuth), -166.0, -170.0)
-    height = 0.35 * np.exp(-0.5 * ((y - top - 5.6) / 1.2) ** 2) * (np.abs(s) < 1) - 0.45 * np.exp(-0.5 * ((y - top - 4.4) / 0.8) ** 2) * (np.abs(s) < 1)
+    height = 0.35 * np.exp(-0.5 * ((y - top - 5.6) / 1.2) ** 2) * (np.abs(s) < 1) - 0.45 * np.exp(
+        -0.5 * ((y - top - 4.4) / 0.8) ** 2
+    ) * (np.abs(s) < 1)
     lip_lines = 0.10 * np.sin(chart.x * 4.1 + 1.2 * np.sin(chart.x * 1.3)) * lips
     maps[CHANNEL["slope_x"]], maps[CHANNEL["slope_y"]] = _slopes(chart, (height + lip_lines) * front)
     return maps
@@ -161,15 +230,30 @@ def _relief(chart: Chart, heights: list[Array]) -> tuple[tuple[int, ...], Array]
     return (CHANNEL["slope_x"], CHANNEL["slope_y"], CHANNEL["occlusion"]), np.stack(rows)
 
 
+def _no_groups() -> dict[str, tuple[tuple[int, ...], Array]]:
+    return {}
+
+
 def _pigment_groups(chart: Chart) -> dict[str, tuple[tuple[int, ...], Array]]:
-    rng, shape, groups = np.random.default_rng(3), chart.x.shape, {}
-    fade = smoothstep(np.abs(chart.azimuth), np.deg2rad(72), np.deg2rad(60)) * smoothstep(chart.y, -121, -112) * smoothstep(chart.y, 64, 56)
+    rng, shape, groups = np.random.default_rng(3), chart.x.shape, _no_groups()
+    fade = (
+        smoothstep(np.abs(chart.azimuth), np.deg2rad(72), np.deg2rad(60))
+        * smoothstep(chart.y, -121, -112)
+        * smoothstep(chart.y, 64, 56)
+    )
     clouds = [_noise(shape, rng, s) for s in (3, 3, 5, 5, 9, 9, 16, 16, 28, 28)]
     groups["clouds"] = ((CHANNEL["melanin"],), 0.016 * (fade * np.stack(clouds))[:, None])
     flush = [_noise(shape, rng, s) for s in (4, 7, 12, 22, 22)]
     groups["flush"] = ((CHANNEL["blood"],), 0.022 * (fade * np.stack(flush))[:, None])
     x, y, ax = chart.x, chart.y, np.abs(chart.x)
-    regions = [gauss(ax, y, 44, -34, 16, 16), gauss(x, y, 0, -38, 12, 12), gauss(x, y, 0, -103, 16, 10), gauss(x, y, 0, 45, 40, 22), gauss(ax, y, 31, -14, 14, 5), gauss(ax, y, 33, -62, 20, 18)]
+    regions = [
+        gauss(ax, y, 44, -34, 16, 16),
+        gauss(x, y, 0, -38, 12, 12),
+        gauss(x, y, 0, -103, 16, 10),
+        gauss(x, y, 0, 45, 40, 22),
+        gauss(ax, y, 31, -14, 14, 5),
+        gauss(ax, y, 33, -62, 20, 18),
+    ]
     groups["blush"] = ((CHANNEL["blood"],), 0.07 * np.stack(regions)[:, None])
     groups["tan"] = ((CHANNEL["melanin"],), 0.05 * np.stack(regions)[:, None])
     freckles = []
@@ -186,20 +270,29 @@ def _pigment_groups(chart: Chart) -> dict[str, tuple[tuple[int, ...], Array]]:
 
 
 def _hair_groups(chart: Chart) -> dict[str, tuple[tuple[int, ...], Array]]:
-    rng, shape, groups = np.random.default_rng(5), chart.x.shape, {}
+    rng, shape, groups = np.random.default_rng(5), chart.x.shape, _no_groups()
     y, ax = chart.y, np.abs(chart.x)
     groups["hair"] = ((CHANNEL["hair"],), np.stack([hair_distance(chart, **style) for style in HAIR_STYLES])[:, None])
-    groups["brow"] = ((CHANNEL["brow"],), 9.0 + np.stack([brow_distance(chart, **style) for style in BROW_STYLES])[:, None])
+    groups["brow"] = (
+        (CHANNEL["brow"],),
+        9.0 + np.stack([brow_distance(chart, **style) for style in BROW_STYLES])[:, None],
+    )
     moustache = gauss(chart.x, y, 0, -56.5, 17, 4.2) * (y < -50)
     chin = gauss(chart.x, y, 0, -102, 15, 11) * smoothstep(y, -86, -92)
-    jaw = smoothstep(ax, 24, 40) * smoothstep(y, -42, -66) * smoothstep(y, -128, -112) + 0.7 * smoothstep(ax, 12, 26) * smoothstep(y, -92, -104) * smoothstep(y, -128, -115)
+    jaw = smoothstep(ax, 24, 40) * smoothstep(y, -42, -66) * smoothstep(y, -128, -112) + 0.7 * smoothstep(
+        ax, 12, 26
+    ) * smoothstep(y, -92, -104) * smoothstep(y, -128, -115)
     cheek = gauss(ax, y, 50, -52, 14, 16)
-    groups["beard"] = ((CHANNEL["beard"],), np.stack([moustache, chin, np.clip(jaw, 0, 1), cheek])[:, None] * (np.cos(chart.azimuth) > 0))
+    groups["beard"] = (
+        (CHANNEL["beard"],),
+        np.stack([moustache, chin, np.clip(jaw, 0, 1), cheek])[:, None] * (np.cos(chart.azimuth) > 0),
+    )
     strands = [_noise(shape, rng, 1.6, 2.4), _noise(shape, rng, 2.2, 3.0), _noise(shape, rng, 1.2, 1.3)]
     groups["strand"] = ((CHANNEL["strand"],), np.stack(strands)[:, None])
     return groups
 
 
+@lru_cache(maxsize=4)
 def build_basis(height: int, width: int, device: torch.device | str = "cpu") -> Basis:
     """All maps at ``height`` x ``width`` texels."""
     chart = build_chart(height, width)
@@ -207,13 +300,15 @@ def build_basis(height: int, width: int, device: torch.device | str = "cpu") -> 
     groups: dict[str, tuple[tuple[int, ...], Array]] = {**_pigment_groups(chart), **_hair_groups(chart)}
     front = smoothstep(np.cos(chart.azimuth), 0.0, 0.3) * (1 - chart.eye_inside)
     texels = [_noise(chart.x.shape, rng, s) for s in (0.8, 0.8, 1.3, 1.3, 2.2, 4.0)]
-    groups["pores"] = _relief(chart, [0.026 * s * t * front for s, t in zip((1, 1, 1.6, 1.6, 2.4, 4.0), texels, strict=True)])
+    groups["pores"] = _relief(
+        chart, [0.026 * s * t * front for s, t in zip((1, 1, 1.6, 1.6, 2.4, 4.0), texels, strict=True)]
+    )
     right, left = [], []
     for number in WRINKLED_AUS:
         for variant in range(VARIANTS):
-            r, l = au_height(chart, number, variant)
-            right.append(r * (1 - chart.eye_inside))
-            left.append(l * (1 - chart.eye_inside))
+            right_map, left_map = au_height(chart, number, variant)
+            right.append(right_map * (1 - chart.eye_inside))
+            left.append(left_map * (1 - chart.eye_inside))
     groups["wrinkles_right"] = _relief(chart, right)
     groups["wrinkles_left"] = _relief(chart, left)
 
@@ -222,7 +317,16 @@ def build_basis(height: int, width: int, device: torch.device | str = "cpu") -> 
         return (a + b) * (1 - chart.eye_inside)
 
     cleft = -1.4 * gauss(chart.x, chart.y, 0, -102, 1.7, 6.5)
-    static = [whole(6, 2), whole(1, 2) + whole(2, 2), whole(4, 2), whole(12, 2), whole(17, 2), whole(7, 2), whole(15, 2), cleft]
+    static = [
+        whole(6, 2),
+        whole(1, 2) + whole(2, 2),
+        whole(4, 2),
+        whole(12, 2),
+        whole(17, 2),
+        whole(7, 2),
+        whole(15, 2),
+        cleft,
+    ]
     groups["static"] = _relief(chart, static)
     rows = np.flatnonzero((chart.y[:, width // 2] < 64) & (chart.y[:, width // 2] > -121))
     columns = np.flatnonzero(np.abs(chart.azimuth[0]) < np.deg2rad(72))

@@ -7,6 +7,7 @@ changes of the FACS manual: crow's feet and the infraorbital furrow for AU6, the
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,11 +29,16 @@ class Line:
     width: float
 
 
-def _fan(cx: float, cy: float, angles: tuple[float, ...], start: float, length: float, depth: float, width: float) -> tuple[Line, ...]:
+def _fan(
+    cx: float, cy: float, angles: tuple[float, ...], start: float, length: float, depth: float, width: float
+) -> tuple[Line, ...]:
     lines = []
     for angle in angles:
         a = np.deg2rad(angle)
-        points = tuple((cx + r * np.cos(a), cy + r * np.sin(a) - 0.012 * (r - start) ** 2) for r in np.linspace(start, start + length, 4))
+        points = tuple(
+            (cx + r * np.cos(a), cy + r * np.sin(a) - 0.012 * (r - start) ** 2)
+            for r in np.linspace(start, start + length, 4)
+        )
         lines.append(Line(points, depth, width))
     return tuple(lines)
 
@@ -77,7 +83,7 @@ LINES: dict[int, tuple[Line, ...]] = {
 def _distance(x: Array, y: Array, points: tuple[Point, ...]) -> tuple[Array, Array]:
     """Distance (mm) to a polyline and the position along it (0..1)."""
     best, along = np.full(x.shape, 1e9), np.zeros(x.shape)
-    for k, ((ax, ay), (bx, by)) in enumerate(zip(points[:-1], points[1:], strict=True)):
+    for k, ((ax, ay), (bx, by)) in enumerate(itertools.pairwise(points)):
         dx, dy = bx - ax, by - ay
         t = np.clip(((x - ax) * dx + (y - ay) * dy) / (dx * dx + dy * dy + 1e-9), 0, 1)
         d = np.hypot(x - ax - t * dx, y - ay - t * dy)
@@ -125,7 +131,9 @@ def au_height(chart: Chart, number: int, variant: int) -> tuple[Array, Array]:
             height += furrow(chart, _jitter(line, rng), side)
         if number in (6, 7):
             _, bottom, s = lid_lines(chart.x)
-            pouch = np.exp(-0.5 * ((chart.y - bottom + 4.0) / 2.0) ** 2) * np.clip(1 - s**2, 0, 1) * (side * chart.x > 0)
+            pouch = (
+                np.exp(-0.5 * ((chart.y - bottom + 4.0) / 2.0) ** 2) * np.clip(1 - s**2, 0, 1) * (side * chart.x > 0)
+            )
             height += (0.9 if number == 7 else 0.7) * pouch
         if number == 17:
             height += _chin_peel(chart, rng) * (0.5 + 0.5 * np.tanh(side * chart.x / 3.0))

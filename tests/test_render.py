@@ -1,0 +1,58 @@
+"""python -m lit_faces.render, as typed."""
+
+import csv
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from lit_faces.render import main
+
+
+def test_set_writes_png_and_labels_and_resumes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["set", "--out", str(tmp_path / "a"), "--size", "64", "--seed", "7"]
+    assert main([*arguments, "--n", "70", "--frames-per-subject", "2"]) == 0
+    rows = list(csv.DictReader((tmp_path / "a" / "labels.csv").open()))
+    assert len(rows) == 70 and len(list((tmp_path / "a" / "images").iterdir())) == 70
+    assert list(rows[0])[:3] == ["file", "subject", "au1"] and "au43" in rows[0] and list(rows[0])[-1] == "y67"
+    assert Image.open(tmp_path / "a" / rows[3]["file"]).size == (64, 64)
+    assert rows[0]["subject"] == rows[1]["subject"] != rows[2]["subject"]
+    before = (tmp_path / "a" / "labels.csv").read_bytes()
+    picture = (tmp_path / "a" / "images" / "000069.png").read_bytes()
+    # cut after the first 64, as a kill would leave it
+    (tmp_path / "a" / "labels.csv").write_bytes(b"".join(before.splitlines(keepends=True)[:65]))
+    (tmp_path / "a" / "images" / "000069.png").unlink()
+    assert main([*arguments, "--n", "70", "--frames-per-subject", "2"]) == 0
+    assert (tmp_path / "a" / "labels.csv").read_bytes() == before
+    assert (tmp_path / "a" / "images" / "000069.png").read_bytes() == picture
+
+
+def test_shards_hold_png_and_csv(tmp_path: Path) -> None:
+    import tarfile
+
+    assert main(["set", "--out", str(tmp_path), "--size", "64", "--n", "3", "--format", "shards"]) == 0
+    with tarfile.open(tmp_path / "shard-00000.tar") as tar:
+        assert tar.getnames() == ["000000.png", "000000.csv", "000001.png", "000001.csv", "000002.png", "000002.csv"]
+
+
+def test_foreign_labels_are_not_overwritten(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "labels.csv").write_text("file,happy\na.png,1\n")
+    assert main(["set", "--out", str(tmp_path), "--size", "64", "--n", "1"]) == 2
+    assert "labels.csv" in capsys.readouterr().err
+    assert (tmp_path / "labels.csv").read_text().startswith("file,happy")
+
+
+@pytest.mark.parametrize(
+    ("extra", "word"),
+    [(["--head", "ict:nowhere.npz"], "ICT-FaceKit"), (["--size", "100"], "multiple of 8"), (["--n", "0"], "--n")],
+)
+def test_bad_arguments_are_clear(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], extra: list[str], word: str
+) -> None:
+    assert main(["set", "--out", str(tmp_path), "--n", "1", *extra]) == 2
+    assert word in capsys.readouterr().err
+
+
+def test_sheets_are_drawn(tmp_path: Path) -> None:
+    assert main(["sheet", "--out", str(tmp_path), "--size", "64", "--people", "1"]) == 0
+    assert {p.name for p in tmp_path.iterdir()} == {"crowd.png", "identities_x_aus.png", "au_sweeps.png", "poses.png"}
