@@ -67,7 +67,7 @@ class FaceBatch:
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> FaceBatch:
         """A copy whose tensors live on ``device``."""
-        moved = {
+        moved: dict[str, Any] = {
             f.name: (v.to(device, non_blocking=non_blocking) if isinstance(v, Tensor) else v)
             for f in fields(self)
             for v in (getattr(self, f.name),)
@@ -76,7 +76,11 @@ class FaceBatch:
 
     def pin_memory(self) -> FaceBatch:
         """A copy in page-locked memory (what a pinning DataLoader calls)."""
-        pinned = {f.name: (v.pin_memory() if isinstance(v, Tensor) else v) for f in fields(self) for v in (getattr(self, f.name),)}
+        pinned: dict[str, Any] = {
+            f.name: (v.pin_memory() if isinstance(v, Tensor) else v)
+            for f in fields(self)
+            for v in (getattr(self, f.name),)
+        }
         return FaceBatch(**pinned)
 
     def image_float(self) -> Tensor:
@@ -86,7 +90,7 @@ class FaceBatch:
     def select(self, index: Tensor | slice) -> FaceBatch:
         """The samples at ``index`` (a slice or an int64/bool tensor (n,))."""
         picked = range(len(self))[index] if isinstance(index, slice) else torch.arange(len(self))[index.cpu()].tolist()
-        out = {}
+        out: dict[str, Any] = {}
         for f in fields(self):
             value = getattr(self, f.name)
             if isinstance(value, Tensor):
@@ -134,7 +138,12 @@ def check_sample(sample: FaceSample) -> None:
     image = sample.image
     if image.dtype != torch.uint8 or image.ndim != 3 or image.shape[0] != 3:
         raise ValueError(f"image: expected uint8 (3, H, W), got {image.dtype} {tuple(image.shape)}")
-    for name, shape in (("landmarks", (68, 2)), ("au_intensity", (NUM_AUS,)), ("au_occurrence", (NUM_AUS,)), ("pose", (3,))):
+    for name, shape in (
+        ("landmarks", (68, 2)),
+        ("au_intensity", (NUM_AUS,)),
+        ("au_occurrence", (NUM_AUS,)),
+        ("pose", (3,)),
+    ):
         value = getattr(sample, name)
         if value.dtype != torch.float32 or tuple(value.shape) != shape:
             raise ValueError(f"{name}: expected float32 {shape}, got {value.dtype} {tuple(value.shape)}")
@@ -143,6 +152,8 @@ def check_sample(sample: FaceSample) -> None:
         raise ValueError(f"au_intensity: expected 0..5 or NaN, got {known.min():g}..{known.max():g}")
     coded = sample.au_occurrence[~sample.au_occurrence.isnan()]
     if ((coded != 0) & (coded != 1)).any():
-        raise ValueError("au_occurrence: expected 0, 1 or NaN; mask the data set's own code for unknown (9, 999, -1) as NaN")
+        raise ValueError(
+            "au_occurrence: expected 0, 1 or NaN; mask the data set's own code for unknown (9, 999, -1) as NaN"
+        )
     if not -1 <= sample.emotion < len(EMOTIONS):
         raise ValueError(f"emotion: expected -1..{len(EMOTIONS) - 1}, got {sample.emotion}")

@@ -95,12 +95,12 @@ class FaceRenderer:
             return image, landmarks, drawn
 
         parts = _in_threads(chunk, range(0, len(subjects), _CHUNK), self.device)
-        batch = [torch.cat([p[k] for p in parts]) for k in (0, 1)]
+        image, landmarks = torch.cat([p[0] for p in parts]), torch.cat([p[1] for p in parts])
         field = {f.name: torch.cat([getattr(p[2], f.name) for p in parts]) for f in fields(Frames)}
         uncoded = ~self.head.coded.to(self.device)
         field["au"][:, uncoded] = float("nan")
         return FaceBatch(
-            image=batch[0], landmarks=batch[1], au_intensity=field["au"], au_occurrence=occurrence(field["au"]), emotion=field["emotion"],
+            image=image, landmarks=landmarks, au_intensity=field["au"], au_occurrence=occurrence(field["au"]), emotion=field["emotion"],
             pose=field["pose"], subject=[f"{self.head.prefix}{self.seed}:{i:06d}" for i in subjects.tolist()],
             source=[f"rendered/{self.head.name}"] * len(subjects), frame=frames.clone(),
         )  # fmt: skip
