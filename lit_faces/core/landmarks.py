@@ -81,6 +81,12 @@ class Box:
         """Pixels."""
         return self.bottom - self.top + 1
 
+    def scaled(self, factor: float) -> Box:
+        """The box in a picture ``factor`` times as large."""
+        left, top = round(self.left * factor), round(self.top * factor)
+        right, bottom = round((self.right + 1) * factor) - 1, round((self.bottom + 1) * factor) - 1
+        return Box(left, top, right, bottom, self.score)
+
 
 def centred_box(height: int, width: int) -> Box:
     """Where dlib would see the face of an aligned crop (mean over photographs), for crops where it sees none."""
@@ -182,9 +188,7 @@ class FaceAnalyser:
             pad = round(_BORDER * max(small.shape[:2]))
             padded = np.pad(small, ((pad, pad), (pad, pad), (0, 0)), mode="edge")
             boxes = self._run_detector(padded, upsample, offset=pad)
-        if scale < 1.0:
-            boxes = [Box(*(round(v / scale) for v in (b.left, b.top, b.right, b.bottom)), b.score) for b in boxes]
-        return boxes
+        return boxes if scale == 1.0 else [box.scaled(1 / scale) for box in boxes]
 
     def _run_detector(self, image: np.ndarray, upsample: int, offset: int = 0) -> list[Box]:
         found, scores, _ = self._model("detector").run(np.ascontiguousarray(image), upsample, 0.0)
@@ -216,13 +220,13 @@ class FaceAnalyser:
         dlib = _import_dlib()
         window, scale, origin = _face_window(image, box)
         corners = [(np.array(c) - origin) * scale for c in ((box.left, box.top), (box.right, box.bottom))]
-        place = dlib.rectangle(*(int(round(v)) for corner in corners for v in corner))
+        place = dlib.rectangle(*(round(v) for corner in corners for v in corner))
         shape = self._model("predictor")(window, place)
         points = np.array([(p.x, p.y) for p in shape.parts()], dtype=np.float64)
         return (points / scale + origin).astype(np.float32)
 
     def embedding(self, image: np.ndarray, landmarks: np.ndarray | None = None) -> np.ndarray:
-        """dlib's 128-d face embedding; the Euclidean distance of two says how alike two people are.
+        """The 128-d face embedding of dlib; the Euclidean distance of two says how alike two people are.
 
         On photographs the same person is .40 +- .09 apart and different people .82 +- .10 (usual limit 0.6).  On
         rendered faces people are closer: choose the threshold with :func:`lit_faces.metrics.identity.choose_threshold`.
@@ -243,7 +247,7 @@ class FaceAnalyser:
             return np.full(EMBEDDING_SIZE, np.nan, dtype=np.float32)
         dlib = _import_dlib()
         low, high = points.min(0), points.max(0)
-        around = Box(*(int(round(v)) for v in (*low, *high)))
+        around = Box(*(round(float(v)) for v in (*low, *high)))
         window, scale, origin = _face_window(image, around)
         inside = np.rint((points - origin) * scale).astype(int)
         corners = (int(v) for v in (*inside.min(0), *inside.max(0)))
@@ -251,7 +255,7 @@ class FaceAnalyser:
         return np.array(self._model("embedding").compute_face_descriptor(window, shape), dtype=np.float32)
 
     def batch_landmarks(self, images: Tensor) -> Tensor:
-        """Landmarks of the best face of each picture: uint8 (B, 3, H, W) to float32 (B, 68, 2), NaN where none is found."""
+        """Landmarks of the best face of each picture: uint8 (B, 3, H, W) to float32 (B, 68, 2); NaN where none is."""
         found = [self.landmarks(image) for image in _to_arrays(images)]
         return torch.from_numpy(np.stack(found)) if found else torch.empty(0, NUM_LANDMARKS, 2)
 
@@ -286,7 +290,7 @@ def _face_window(image: np.ndarray, box: Box) -> tuple[np.ndarray, float, np.nda
     """The face with a margin, border replicated, enlarged so that the box is at least 400 px wide.
 
     Returns:
-        Window uint8 (S, S, 3); scale; origin (2,): a point p of the picture is at ``(p - origin) * scale`` in the window.
+        Window uint8 (S, S, 3); scale; origin (2,): point p of the picture is at ``(p - origin) * scale`` in the window.
     """
     extent = max(box.width, box.height, 2)
     side = _WINDOW * extent

@@ -20,7 +20,7 @@ MAX_PIXELS = 100_000_000  # a phone's largest photo; beyond it a small file may 
 MIN_FACE = 64  # pixels, side of the aligned crop
 SURE_SCORE = 0.35  # a further detection below it is taken for a false alarm
 # Formats that Pillow decodes itself (EPS, for one, would start another program).
-_FORMATS = ("JPEG", "MPO", "PNG", "BMP", "TIFF", "WEBP", "GIF", "PPM")
+_FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP", "GIF", "PPM")
 _ALPHA_GREY = 128  # what shows through transparent pixels
 
 
@@ -58,8 +58,8 @@ def load_photo(path: Path | str, max_pixels: int = MAX_PIXELS) -> np.ndarray:
             return _to_rgb(upright, path)
     except UnidentifiedImageError as error:
         raise ValueError(
-            f"{path}: not a picture that can be read, whatever its name says (readable: {', '.join(_FORMATS)} with 8 bits "
-            "a channel, or 16-bit grey or PNG); open it in an image program and save it as JPEG or PNG"
+            f"{path}: not a picture that can be read, whatever its name says (readable: {', '.join(_FORMATS)} with "
+            "8 bits a channel, or 16-bit grey or PNG); open it in an image program and save it as JPEG or PNG"
         ) from error
     except Image.DecompressionBombError as error:
         raise _too_large(path, str(error), max_pixels) from error

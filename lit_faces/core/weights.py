@@ -92,7 +92,7 @@ def load_weights(path: Path | str, device: torch.device | str = "cpu") -> tuple[
             start = raw.read(4)
         if start.startswith(_PICKLE_STARTS):
             raise ValueError(
-                f"{path}: a torch checkpoint, not a safetensors file; export its weights first (export_weights of the task)"
+                f"{path}: a torch checkpoint, not safetensors; export its weights first (export_weights of the task)"
             ) from error
         raise ValueError(
             f"{path}: truncated, or not a safetensors file ({error}); copy or download it again, or train it anew"
@@ -141,17 +141,17 @@ def load_state(module: nn.Module, state: Mapping[str, Tensor], origin: str, stri
     problems += _first(
         "of another shape",
         [
-            f"{key} (file {tuple(value.shape)}, {type(module).__name__} {tuple(own[key].shape)})"
-            for key, value in both.items()
-            if value.shape != own[key].shape
+            f"{key} (file {tuple(both[key].shape)}, {type(module).__name__} {tuple(value.shape)})"
+            for key, value in own.items()
+            if key in both and value.shape != both[key].shape
         ],
     )
     if not strict and not both and own:
         problems.append("no name in common")
     if problems:
         raise ValueError(
-            f"{origin}: weights of another architecture than {type(module).__name__}: {'; '.join(problems)}. Use the model "
-            "and the options (size, width, ...) that the file was saved with: they stand on its card or in config.yaml"
+            f"{origin}: weights of another architecture than {type(module).__name__}: {'; '.join(problems)}. "
+            "Use the model and the options (size, width, ...) that the file was saved with: they stand on its card or in config.yaml"
         )
     module.load_state_dict(both if not strict else dict(state), strict=strict)
 
@@ -195,8 +195,8 @@ def _damaged(path: Path, error: Exception) -> ValueError:
     size = path.stat().st_size
     first_line = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
     return ValueError(
-        f"{path}: not a checkpoint, or a truncated one ({size} bytes; {first_line}); use another checkpoint of that run "
-        "(last.ckpt?) or copy it again"
+        f"{path}: not a checkpoint, or a truncated one ({size} bytes; {first_line}); use another checkpoint of that "
+        "run (last.ckpt?) or copy it again"
     )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -135,14 +135,14 @@ class TimmFeatures:
         self.name = f"timm-{model.replace('/', '-')}"
         if weights is None:
             raise ValueError(
-                f'features: timm:{model} needs a weight file: on a machine with network, python -c "import timm, torch; '
+                f'features: timm:{model} needs a weight file: where there is network, python -c "import timm, torch; '
                 f"torch.save(timm.create_model('{model}', pretrained=True).state_dict(), '{model}.pth')\", then "
                 f"feature_weights: {model}.pth"
             )
         if model not in timm.list_models():
             near = timm.list_models(f"*{model.split('.')[0][:6]}*")[:3]
             raise ValueError(f"features: timm knows no model {model!r}; near: {', '.join(near) or 'none'}")
-        network = timm.create_model(model, pretrained=False)
+        network: Any = timm.create_model(model, pretrained=False)
         load_state(network, _state_of(Path(weights)), str(weights))
         config = timm.data.resolve_model_data_config(network)
         self.size = tuple(config["input_size"][1:])
@@ -153,7 +153,7 @@ class TimmFeatures:
     @torch.no_grad()
     def __call__(self, images: Tensor) -> Features:
         """Features of uint8 (B, 3, H, W), resized to the model's own input size."""
-        network = self.network.to(images.device)
+        network: Any = self.network.to(images.device)
         resized = functional.interpolate(
             images.float() / 255, self.size, mode="bilinear", antialias=True, align_corners=False
         )
@@ -166,8 +166,8 @@ def make_extractor(features: str, weights: Path | str | None = None, analyser: F
     """The extractor of a name.
 
     Args:
-        features: ``dlib``, ``inception``, or ``timm:NAME``; ``auto`` is inception where package and file are there, else
-            dlib.
+        features: ``dlib``, ``inception``, or ``timm:NAME``; ``auto`` is inception where its package and file are there,
+            else dlib.
         weights: weight file of inception (None: its usual place) or of the timm model.
         analyser: for dlib.
 

@@ -1,14 +1,14 @@
 r"""Intraclass correlation: how well two raters agree on intensities, scale and level included.
 
-Shrout & Fleiss 1979, single rating of ``k`` raters on ``n`` targets, from the two-way analysis of variance with the mean
-squares of targets MS_R, raters MS_C, residual MS_E, and within targets MS_W:
+Shrout & Fleiss 1979, single rating of ``k`` raters on ``n`` targets, from the two-way analysis of variance with the
+mean squares of targets MS_R, raters MS_C, residual MS_E, and within targets MS_W:
 
     ICC(1,1) = (MS_R - MS_W) / (MS_R + (k-1) MS_W)                            raters differ from target to target
     ICC(2,1) = (MS_R - MS_E) / (MS_R + (k-1) MS_E + k (MS_C - MS_E) / n)      raters are a sample; absolute agreement
-    ICC(3,1) = (MS_R - MS_E) / (MS_R + (k-1) MS_E)                            these raters; consistency (the AU literature's)
+    ICC(3,1) = (MS_R - MS_E) / (MS_R + (k-1) MS_E)                            these raters; consistency (AU literature)
 
-It can be negative.  **It is NaN where it is undefined**: fewer than two complete rows, or a first rater (the label) that
-never varies.  It must come from global sums: a mean over batches is another, wrong number (.723 became .669 in one
+It can be negative.  **It is NaN where it is undefined**: fewer than two complete rows, or a first rater (the label)
+that never varies.  It must come from global sums: a mean over batches is another, wrong number (.723 became .669 in one
 check), and so is a mean over ranks.
 """
 
@@ -61,7 +61,9 @@ def icc(ratings: np.ndarray | Tensor, kind: Kind = "3,1") -> float:
     rows, columns = centred.mean(axis=1), centred.mean(axis=0)
     residual = centred - rows[:, None] - columns[None]
     ss_rows, ss_columns, ss_error = k * (rows**2).sum(), n * (columns**2).sum(), (residual**2).sum()
-    return float(_from_squares(torch.tensor(n), k, *(torch.tensor(s) for s in (ss_rows, ss_columns, ss_error)), kind))
+    return float(
+        _from_squares(torch.tensor(n), k, torch.tensor(ss_rows), torch.tensor(ss_columns), torch.tensor(ss_error), kind)
+    )
 
 
 def _from_squares(n: Tensor, k: int, ss_rows: Tensor, ss_columns: Tensor, ss_error: Tensor, kind: str) -> Tensor:

@@ -54,8 +54,8 @@ def pair_distances(embeddings: Tensor, subjects: Sequence[str]) -> tuple[Tensor,
 def choose_threshold(embeddings: Tensor, subjects: Sequence[str]) -> ThresholdChoice:
     """The distance that best tells same from different people, and how well distance tells them apart at all.
 
-    The threshold is the one of highest TPR - FPR (same and different pairs weigh alike), in the middle of the gap between
-    two neighbouring distances. Choose it on validation people.
+    The threshold is the one of highest TPR - FPR (same and different pairs weigh alike), in the middle of the gap
+    between two neighbouring distances. Choose it on validation people.
 
     Args:
         embeddings: float (n, D); rows with NaN are left out.
@@ -68,7 +68,7 @@ def choose_threshold(embeddings: Tensor, subjects: Sequence[str]) -> ThresholdCh
     positives, negatives = int(same.sum()), int((~same).sum())
     if not positives or not negatives:
         raise ValueError(
-            f"a threshold needs pairs of one person and of two people with a face found, got {positives} and {negatives}: "
+            f"a threshold needs pairs of one person and of two, with faces found, got {positives} and {negatives}; "
             "give at least two people with two pictures each"
         )
     values, inverse = torch.unique(distances, return_inverse=True)  # sorted
@@ -125,7 +125,7 @@ class IdentitySimilarity(Metric):
         self.total += len(distance)
 
     def compute(self) -> dict[str, Tensor]:
-        """Scalars: ``distance`` and ``same_share`` over the pairs with two found faces, ``found``: share of such pairs."""
+        """Scalars: ``distance`` and ``same_share`` over the pairs with both faces found, ``found``: their share."""
         return {
             "distance": (self.distance_sum / self.found).float(),
             "same_share": (self.same / self.found).float(),

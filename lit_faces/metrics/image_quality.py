@@ -4,10 +4,11 @@ A figure is comparable only with one of the same name: ``fid_n256_dlib`` is the 
 images in dlib's embedding space, ``fid_n256r300_dlib`` the same against 300 real ones.  The formulas are torchmetrics';
 KID's subsets are drawn from a fixed seed (torchmetrics draws them from the global generator).
 
-The Inception Score needs a classifier.  ``inception`` and ``timm:NAME`` have one, in one split (the set is small).  A
-face embedding has none, so with ``dlib`` the score is ``is_..._dlib_identities``: exp of the mutual information between
-image and nearest reference person, from softmax(-distance² / 0.05) over the mean embeddings of the reference people.  It
-goes from 1 (all images look alike, or like nobody) to the number of reference people, and is left out where none are set.
+The Inception Score needs a classifier.  ``inception`` and ``timm:NAME`` have one; one split is used, for the set is
+small.  A face embedding has none, so with ``dlib`` the score is ``is_..._dlib_identities``: exp of the mutual
+information between image and nearest reference person, from softmax(-distance² / 0.05) over the mean embeddings of the
+reference people.  It goes from 1 (all images look alike, or like nobody) to the number of reference people, and is left
+out where none are set.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from torchmetrics.utilities import dim_zero_cat
 from lit_faces.core.landmarks import FaceAnalyser
 from lit_faces.metrics.features import Extractor, Features, make_extractor
 
-#: Squared embedding distance at which a likeness falls to 1/e. Two photographs of one person are 0.16 apart, of two 0.67.
+#: Squared embedding distance that divides a likeness by e. Two photographs of one person are 0.16 apart, of two 0.67.
 IDENTITY_TEMPERATURE = 0.05
 
 
@@ -76,7 +77,7 @@ def kernel_distance(real: Tensor, fake: Tensor, subsets: int, subset_size: int, 
 
 
 def inception_score(logits: Tensor) -> Tensor:
-    """exp of the mutual information between image and class, from logits (n, classes): scalar, 1 to the number of classes."""
+    """Exp of the mutual information of image and class, from logits (n, classes): scalar, 1 to number of classes."""
     if not len(logits):
         return logits.new_full((), float("nan"))
     with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
@@ -87,7 +88,7 @@ def inception_score(logits: Tensor) -> Tensor:
 
 
 def identity_logits(embeddings: Tensor, references: Tensor, temperature: float = IDENTITY_TEMPERATURE) -> Tensor:
-    """How like each reference person an embedding is: (n, D) and (people, D) to (n, people), -distance² / temperature."""
+    """How like each reference person an embedding is: (n, D), (people, D) to (n, people), -distance² / temperature."""
     return -torch.cdist(embeddings.double(), references.double()).square() / temperature
 
 
@@ -215,8 +216,8 @@ class ImageQuality(Metric):
         smallest = min(sum(map(len, _as_list(self.real))), sum(map(len, _as_list(self.fake))))
         if smallest <= self.extractor.num_features:
             notes.append(
-                f"fid_{self.protocol()}: {smallest} images for {self.extractor.num_features} features, so the covariance is "
-                "singular and FID is biased upwards; compare runs of the same n only, or read KID"
+                f"fid_{self.protocol()}: {smallest} images for {self.extractor.num_features} features, so the "
+                "covariance is singular and FID is biased upwards; compare runs of the same n only, or read KID"
             )
         if self._logits() is None:
             reason = (
@@ -237,10 +238,10 @@ class ImageQuality(Metric):
         return None
 
     def compute(self) -> dict[str, Tensor]:
-        """Scalars: ``fid_P``, ``kid_P``, ``kid_std_P``, ``is_P`` (with dlib ``is_P_identities``), P being :meth:`protocol`.
+        """Scalars ``fid_P``, ``kid_P``, ``kid_std_P``, ``is_P`` (dlib: ``is_P_identities``), P being :meth:`protocol`.
 
-        With dlib also ``found_real_P`` and ``found_fake_P``, the shares of images where a face was found.  NaN where a set
-        has fewer than 2 images.
+        With dlib also ``found_real_P`` and ``found_fake_P``, the shares of images where a face was found.  NaN where a
+        set has fewer than 2 images.
         """
         name = self.protocol()
         empty = torch.zeros(0, self.extractor.num_features, device=self.device)

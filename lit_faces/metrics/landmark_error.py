@@ -18,8 +18,8 @@ def nme(found: Tensor, asked: Tensor) -> Tensor:
         asked: float (B, 68, 2), pixels of the same image, NaN = unknown.
 
     Returns:
-        Float (B,): mean distance over the points known on both sides, in % of the asked outer-eye distance; NaN where no
-        point is known on both sides or an outer eye corner is not asked.
+        Float (B,): mean distance over the points known on both sides, in % of the asked outer-eye distance; NaN where
+        no point is known on both sides or an outer eye corner is not asked.
 
     Raises:
         ValueError: a shape is another.
@@ -47,7 +47,7 @@ class LandmarkNME(Metric):
         self.errors.append(nme(found, asked))
 
     def compute(self) -> dict[str, Tensor]:
-        """Scalars ``nme`` and ``nme_median`` in % of the outer-eye distance over the found faces, ``nme_found`` 0..1."""
+        """Scalars ``nme`` and ``nme_median`` in % of the outer-eye distance over found faces, ``nme_found`` 0..1."""
         if not len(self.errors):
             nan = torch.tensor(float("nan"), device=self.device)
             return {"nme": nan, "nme_median": nan, "nme_found": nan}
