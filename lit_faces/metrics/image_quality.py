@@ -67,8 +67,9 @@ def kernel_distance(real: Tensor, fake: Tensor, subsets: int, subset_size: int, 
     if size < 2:
         nan = real.new_full((), float("nan"))
         return nan, nan
-    metric = KernelInceptionDistance(_Precomputed(real.shape[1]), subsets=subsets, subset_size=size)
-    with torch.random.fork_rng(devices=[]):
+    with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
+        warnings.simplefilter("ignore")  # about its buffer
+        metric = KernelInceptionDistance(_Precomputed(real.shape[1]), subsets=subsets, subset_size=size)
         torch.manual_seed(seed)
         metric.update(real.cpu().double(), real=True)
         metric.update(fake.cpu().double(), real=False)
@@ -164,6 +165,8 @@ class ImageQuality(Metric):
         Raises:
             ValueError: another number of columns than the extractor's.
         """
+        self._computed = None  # what torchmetrics notes down around update()
+        self._update_count += 1
         if real is not None:
             self._add(real if isinstance(real, Features) else _without_nan(real, None), True)
         if fake is not None:
@@ -203,6 +206,7 @@ class ImageQuality(Metric):
             raise ValueError(
                 f"the identity score needs at least 2 reference people with a face found, got {len(groups)}"
             )
+        self._computed = None
         self._references = torch.stack([torch.stack(group).mean(0) for group in groups.values()])
 
     def protocol(self) -> str:

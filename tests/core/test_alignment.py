@@ -109,7 +109,7 @@ def test_renderer_frames_its_faces_by_the_same_rule():
     from lit_faces.core import alignment
 
     rule = (alignment.SIDE_PER_EYES, alignment.SIDE_PER_FACE)
-    assert (camera.SIDE_PER_EYES, camera.SIDE_PER_FACE) == rule
+    assert rule == (camera.SIDE_PER_EYES, camera.SIDE_PER_FACE)
 
 
 def test_a_crop_of_the_whole_picture_is_the_picture():

@@ -129,7 +129,9 @@ def test_same_person_is_nearer_than_another(analyser):
     from PIL import Image
 
     names = ("az_dad_Family1-Dad1", "az_dad_Family1-Dad2", "az_mom_Family1-Mom1", "az_mom_Family1-Mom2")
-    dad1, dad2, mom1, mom2 = (analyser.embedding(np.asarray(Image.open(REAL / f"{n}.jpg").convert("RGB"))) for n in names)
+    dad1, dad2, mom1, mom2 = (
+        analyser.embedding(np.asarray(Image.open(REAL / f"{n}.jpg").convert("RGB"))) for n in names
+    )
     same = [np.linalg.norm(dad1 - dad2), np.linalg.norm(mom1 - mom2)]
     other = [np.linalg.norm(a - b) for a in (dad1, dad2) for b in (mom1, mom2)]
     assert max(same) < 0.5 < 0.6 < min(other)
@@ -162,7 +164,9 @@ def test_missing_package_and_missing_file_say_what_to_install(monkeypatch, tmp_p
         find_model_file(module.PREDICTOR_FILE)
 
 
-@pytest.mark.parametrize("wrong", [np.zeros((8, 8)), np.zeros((8, 8, 3)), np.zeros((8, 8, 4), dtype=np.uint8), "photo.jpg"])
+@pytest.mark.parametrize(
+    "wrong", [np.zeros((8, 8)), np.zeros((8, 8, 3)), np.zeros((8, 8, 4), dtype=np.uint8), "photo.jpg"]
+)
 def test_wrong_images_are_named(analyser, wrong):
     with pytest.raises(ValueError, match=r"expected a uint8 array \(H, W, 3\)"):
         analyser.detect(wrong)

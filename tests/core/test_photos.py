@@ -31,7 +31,9 @@ def astronaut() -> Image.Image:
 def gradient(height: int = 40, width: int = 60) -> np.ndarray:
     """A picture whose four corners all differ."""
     y, x = np.mgrid[:height, :width]
-    return np.stack([y * 255 // (height - 1), x * 255 // (width - 1), 255 - y * 255 // (height - 1)], 2).astype(np.uint8)
+    return np.stack([y * 255 // (height - 1), x * 255 // (width - 1), 255 - y * 255 // (height - 1)], 2).astype(
+        np.uint8
+    )
 
 
 def test_an_rgb_photo_is_read_as_it_is(tmp_path):
@@ -51,7 +53,9 @@ def test_grey_and_palette_photos_become_rgb(tmp_path):
 @pytest.mark.parametrize("mode", ["RGBA", "LA"])
 def test_transparent_pixels_show_mid_grey(tmp_path, mode):
     image = Image.fromarray(gradient()).convert(mode)
-    image.putalpha(Image.fromarray(np.repeat(np.array([[0, 255]], np.uint8), 40, 0)).resize((60, 40), Image.Resampling.NEAREST))
+    image.putalpha(
+        Image.fromarray(np.repeat(np.array([[0, 255]], np.uint8), 40, 0)).resize((60, 40), Image.Resampling.NEAREST)
+    )
     image.save(tmp_path / "alpha.png")
     loaded = load_photo(tmp_path / "alpha.png")
     opaque = np.asarray(Image.fromarray(gradient()).convert(mode[:-1]).convert("RGB"))
@@ -255,7 +259,9 @@ def test_every_real_photograph_gives_one_face(analyser):
 
 @pytest.mark.skipif(not REAL.is_dir(), reason=f"no real photographs at {REAL} (set LIT_FACES_SHARED)")
 def test_two_real_people_in_one_photo(tmp_path, analyser):
-    people = [Image.open(REAL / f"{name}.jpg").convert("RGB") for name in ("az_dad_Family1-Dad1", "az_mom_Family1-Mom1")]
+    people = [
+        Image.open(REAL / f"{name}.jpg").convert("RGB") for name in ("az_dad_Family1-Dad1", "az_mom_Family1-Mom1")
+    ]
     two_faces(tmp_path / "couple.jpg", *people)
     with pytest.raises(ValueError, match="2 faces found"):
         source_from_photo(tmp_path / "couple.jpg", 64, analyser=analyser)

@@ -39,7 +39,11 @@ def test_shared_transposed_and_trainable_tensors_can_be_saved(tmp_path):
     base = torch.randn(4, 6, requires_grad=True)
     save_weights(tmp_path / "w.safetensors", {"a": base, "same": base, "t": base.T, "part": base[1:3]}, {})
     loaded, _ = load_weights(tmp_path / "w.safetensors")
-    assert torch.equal(loaded["t"], base.T) and torch.equal(loaded["part"], base[1:3]) and torch.equal(loaded["same"], base)
+    assert (
+        torch.equal(loaded["t"], base.T)
+        and torch.equal(loaded["part"], base[1:3])
+        and torch.equal(loaded["same"], base)
+    )
 
 
 def test_saving_leaves_no_other_file_and_keeps_the_old_one_when_it_fails(tmp_path, monkeypatch):
@@ -168,7 +172,9 @@ def test_a_truncated_checkpoint_is_named(tmp_path, share):
         load_checkpoint(path)
 
 
-@pytest.mark.parametrize("content", [b"hello, world", json.dumps({"a": 1}).encode(), bytes(300), b"\x89PNG\r\n\x1a\n" + bytes(90)])
+@pytest.mark.parametrize(
+    "content", [b"hello, world", json.dumps({"a": 1}).encode(), bytes(300), b"\x89PNG\r\n\x1a\n" + bytes(90)]
+)
 def test_files_that_are_no_checkpoint_are_named(tmp_path, content):
     path = tmp_path / "photo.ckpt"
     path.write_bytes(content)

@@ -28,7 +28,11 @@ def test_icc_agrees_with_pingouin(n, raters):
     pingouin = pytest.importorskip("pingouin", reason="pingouin comes with the extra [test]")
     pandas = pytest.importorskip("pandas")
     rng = np.random.default_rng(n)
-    table = SHROUT_FLEISS if n == 6 else rng.normal(size=(n, 1)) + rng.normal(size=(n, raters)) * 0.7 + rng.normal(size=raters)
+    table = (
+        SHROUT_FLEISS
+        if n == 6
+        else rng.normal(size=(n, 1)) + rng.normal(size=(n, raters)) * 0.7 + rng.normal(size=raters)
+    )
     long = pandas.DataFrame(
         {"target": np.repeat(np.arange(n), raters), "rater": np.tile(np.arange(raters), n), "score": table.ravel()}
     )
@@ -104,7 +108,10 @@ def test_states_of_two_ranks_add_up():
     second.update(labels[37:], judged[37:])
     first.count += second.count
     first.sums += second.sums
-    first.label_low, first.label_high = first.label_low.minimum(second.label_low), first.label_high.maximum(second.label_high)
+    first.label_low, first.label_high = (
+        first.label_low.minimum(second.label_low),
+        first.label_high.maximum(second.label_high),
+    )
     assert torch.allclose(first.compute(), whole.compute(), atol=1e-7)
     merged = StreamingICC(3)
     merged(labels[:37], judged[:37])  # forward() merges states the way torchmetrics does

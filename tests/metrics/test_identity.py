@@ -59,7 +59,7 @@ def test_pictures_without_a_face_are_left_out():
 
 
 def test_a_threshold_needs_both_kinds_of_pairs():
-    with pytest.raises(ValueError, match="got 0 and 1.*two people with two pictures each"):
+    with pytest.raises(ValueError, match=r"got 0 and 1.*two people with two pictures each"):
         choose_threshold(on_a_line(0.0, 1.0), ["a", "b"])
     with pytest.raises(ValueError, match="got 1 and 0"):
         choose_threshold(on_a_line(0.0, 1.0), ["a", "a"])

@@ -53,6 +53,7 @@ def test_metric_gives_mean_median_and_found_share():
     assert result == pytest.approx({"nme": 6.0, "nme_median": 4.0, "nme_found": 0.75}, abs=1e-4)
 
 
+@pytest.mark.filterwarnings("ignore:.*before the ``update``")
 def test_metric_without_any_face():
     metric = LandmarkNME()
     assert all(value.isnan() for value in metric.compute().values())
