@@ -151,7 +151,7 @@ def load_state(module: nn.Module, state: Mapping[str, Tensor], origin: str, stri
     if problems:
         raise ValueError(
             f"{origin}: weights of another architecture than {type(module).__name__}: {'; '.join(problems)}. "
-            "Use the model and the options (size, width, ...) that the file was saved with: they stand on its card or in "
+            "Use the model and the options (size, width, ...) that the file was saved with: see its card or "
             "config.yaml"
         )
     module.load_state_dict(both if not strict else dict(state), strict=strict)
