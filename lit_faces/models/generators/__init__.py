@@ -1,0 +1,1 @@
+"""Generators: source picture and condition in, picture out."""
