@@ -134,7 +134,7 @@ class MultiScaleDiscriminator(nn.Module):
         maps = torch.cat([au_maps(landmarks, au, size, cells), landmark_heatmaps(landmarks, size, cells)], 1)
         vector = torch.cat([au.float().nan_to_num(0.0) / MAX_INTENSITY, (~au.isnan()).float()], 1)
         side = max(8, round(_PATCH * size / 8) * 8)
-        centres = normalise(patch_centres(landmarks, size).round(), size)
+        centres = normalise(patch_centres(landmarks, size).round() - 0.5, size)  # on pixels: no blur
         grids = regular_grid(side, landmarks.device) * (side / size) + centres[:, :, None, None]
         return Request(maps, vector, grids)
 

@@ -110,13 +110,15 @@ class AUDetector(FaceTask):
     @torch.no_grad()
     def predict_au(self, images: Tensor, batch_size: int = 64) -> Tensor:
         """Intensities of pictures uint8 (B, 3, H, W): float32 (B, 19) on the CPU, 0..5. Leaves the mode as it was."""
+        if not len(images):
+            return torch.zeros(0, len(AU_KEYS))
         training = self.training
         self.eval()
         found = []
         for chunk in images.split(batch_size):
             found.append(self(chunk.to(self.device).float() / 127.5 - 1.0).float().cpu())
         self.train(training)
-        return torch.cat(found) if found else torch.zeros(0, len(AU_KEYS))
+        return torch.cat(found)
 
     def losses(self, predicted: Tensor, batch: FaceBatch) -> dict[str, Tensor]:
         """The losses whose weight is not zero, unweighted."""

@@ -1,0 +1,85 @@
+import pytest
+import pytorch_lightning as pl
+import torch
+
+from lit_faces.core.weights import save_weights
+from lit_faces.tasks.au_detector import WEIGHTS_FILE, AUDetector, load_detector
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+def trainer(path, **options):
+    return pl.Trainer(
+        accelerator="cpu",
+        max_epochs=1,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        default_root_dir=path,
+        **options,
+    )
+
+
+def build(**options):
+    torch.manual_seed(0)
+    return AUDetector(**{"backbone": "aligned_face_small", "size": 32, **options})
+
+
+def test_training_exports_a_judge_that_reads_the_same(tmp_path, frame_loader, faces):
+    task = build(weight_ordinal=0.1, weight_occurrence=0.1)
+    run = trainer(tmp_path)
+    run.fit(task, frame_loader(3), frame_loader(2))
+    assert "val/icc/AU06" in run.callback_metrics and "val/icc/mean" in run.callback_metrics
+    judge = load_detector(tmp_path / WEIGHTS_FILE)
+    images = faces(5, 7).image
+    assert torch.allclose(judge.predict_au(images), task.predict_au(images), atol=0.02)  # stored in 16 bits
+    assert judge.predict_au(images).shape == (5, 19)
+    assert judge.images_seen == 12 and not judge.training
+
+
+def test_it_learns_a_visible_label(tmp_path):
+    generator = torch.Generator().manual_seed(0)
+
+    def batch(number):
+        from tests.tasks.conftest import make_faces
+
+        faces = make_faces(16, number)
+        level = torch.rand(16, 1, 1, 1, generator=generator)
+        faces.image[:, :, 10:20, 10:20] = (level * 255).to(torch.uint8)
+        faces.au_intensity[:] = float("nan")
+        faces.au_intensity[:, 4] = level.flatten() * 5
+        return faces
+
+    task = build(augment=False, lr=3e-3)
+    data = [batch(i) for i in range(60)]
+    loader = torch.utils.data.DataLoader(data[:50], batch_size=None)
+    run = trainer(tmp_path)
+    run.fit(task, loader, torch.utils.data.DataLoader(data[50:], batch_size=None))
+    assert run.callback_metrics["val/icc/AU06"] > 0.6
+    assert run.callback_metrics["val/icc/AU12"].isnan()  # not coded
+
+
+def test_predicting_leaves_the_mode_alone_and_takes_other_sizes(faces):
+    task = build().train()
+    found = task.predict_au(faces(3, 0, size=64).image)
+    assert task.training
+    assert found.shape == (3, 19) and found.min() >= 0 and found.max() <= 5
+    assert task.predict_au(faces(3, 0).image[:0]).shape == (0, 19)
+
+
+def test_other_files_are_refused(tmp_path):
+    save_weights(tmp_path / "other.safetensors", {"a": torch.zeros(1)}, {"kind": "reenactment"})
+    with pytest.raises(ValueError, match="expected the weights of an AU detector, found 'reenactment'"):
+        load_detector(tmp_path / "other.safetensors")
+    with pytest.raises(FileNotFoundError):
+        load_detector(tmp_path / "none.safetensors")
+
+
+def test_its_checkpoint_is_plain_data(tmp_path, frame_loader):
+    run = trainer(tmp_path)
+    run.fit(build(), frame_loader(1))
+    run.save_checkpoint(tmp_path / "a.ckpt")
+    again = AUDetector.load_from_checkpoint(tmp_path / "a.ckpt")
+    assert again.size == 32 and again.images_seen == 4
