@@ -198,7 +198,7 @@ class RenderedFaces(FaceDataModule):
             subjects=self.counts[stage],
             scenes=self.scenes,
             frames=self.frames[stage],
-            neutral_first=True,
+            neutral_first=self.mode == "pairs",
         )
 
     def _cache(self, stage: str) -> RenderedCache:

@@ -1,0 +1,345 @@
+"""python -m lit_faces.fit EXPERIMENT.yaml [more.yaml ...] [--key.sub value ...]
+
+Train what the experiment file describes, test it on people it has never seen, and leave everything in
+``runs/<experiment>/<time>/``. LightningCLI underneath; ``--print_config``, ``--dry_run`` and ``--resume RUN`` help.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from lit_faces.arguments import (
+    UsageError,
+    check_keys,
+    check_option,
+    existing_file,
+    merge,
+    option_names,
+    read_experiment,
+    split_arguments,
+    tidy,
+)
+
+if TYPE_CHECKING:
+    from pytorch_lightning.cli import LightningCLI
+
+PROGRAM = "python -m lit_faces.fit"
+HELP = f"""usage: {PROGRAM} EXPERIMENT.yaml [more.yaml ...] [--key.sub value ...]
+
+Train and test an experiment; later files and options win over earlier ones.
+
+  --name NAME              name of the run's folder (default: the file's name)
+  --runs DIR               where runs are kept (default: runs)
+  --resume RUN|CKPT        go on with an interrupted run, exactly where it stood
+  --test_only CKPT         no training: test these weights (a checkpoint, or an exported .safetensors)
+  --fit_only               no test
+  --checkpoint_every N     batches between two checkpoints (default: 200)
+  --wandb MODE             auto, offline, online or disabled (default: auto = offline unless logged in)
+  --dry_run                print the resolved experiment and stop
+  --print_config           the same, complete
+  --model.X, --data.X, --trainer.X    any argument, for example --trainer.max_epochs 2
+  --model.help, --data.help           what there is
+
+example: {PROGRAM} experiments/au6_17.yaml --model.init scratch --trainer.max_epochs 2
+"""
+OWN = {
+    "config",
+    "name",
+    "runs",
+    "resume",
+    "test_only",
+    "fit_only",
+    "checkpoint_every",
+    "wandb",
+    "dry_run",
+    "print_config",
+    "help",
+    "seed_everything",
+}
+
+
+class _Plan:
+    """What was typed, before anything heavy is imported."""
+
+    def __init__(self, argv: list[str]) -> None:
+        self.files, self.options = split_arguments(argv)
+        self.resume = self._value("resume")
+        root: Path | None = None
+        if self.resume is not None:
+            path = Path(self.resume)
+            if not path.exists():
+                raise UsageError(f"--resume {path}: no such run or checkpoint")
+            root = path if path.is_dir() else path.parent.parent
+            if not self.files:
+                self.files = [existing_file(root / "config.yaml")]
+        if not self.files:
+            raise UsageError(f"which experiment? usage: {PROGRAM} experiments/au6_17.yaml (see --help)")
+        self.tree: dict[str, Any] = {}
+        for file in self.files:
+            self.tree = merge(self.tree, read_experiment(file))
+        self.name = self._value("name") or self.tree.get("name") or self.files[0].stem
+        stamp = time.strftime("%Y%m%d-%H%M%S")
+        self.root = root or Path(self._value("runs") or self.tree.get("runs") or "runs") / self.name / stamp
+
+    def _value(self, key: str) -> str | None:
+        for index, option in enumerate(self.options):
+            if option.startswith(f"--{key}="):
+                return option.partition("=")[2]
+            if option == f"--{key}" and index + 1 < len(self.options):
+                return self.options[index + 1]
+        return None
+
+    def check(self, groups: dict[str, set[str] | None]) -> None:
+        for file in self.files:
+            check_keys(read_experiment(file), groups, str(file))
+        for name in option_names(self.options):
+            check_option(name, self.tree, groups)
+
+
+def _groups() -> dict[str, set[str] | None]:
+    from lit_faces.arguments import parameters
+    from pytorch_lightning import Trainer
+
+    return {
+        **dict.fromkeys(sorted(OWN)),
+        "model": None,
+        "data": None,
+        "trainer": parameters(Trainer),
+        "optimizer": None,
+        "lr_scheduler": None,
+    }
+
+
+def _cli_class() -> Any:
+    from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
+
+    class Parser(LightningArgumentParser):
+        """Errors as one line instead of the whole usage."""
+
+        def error(self, message: str, ex: Exception | None = None) -> Any:
+            raise UsageError(message) from ex
+
+    class FitCLI(LightningCLI):
+        """LightningCLI with our options."""
+
+        def __init__(self, **kwargs: Any) -> None:
+            super().__init__(parser_class=Parser, **kwargs)
+
+        def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+            parser.add_argument("--name", type=str | None, default=None, help="name of the run's folder")
+            parser.add_argument("--runs", type=str, default="runs", help="where runs are kept")
+            parser.add_argument(
+                "--resume", type=str | None, default=None, help="run folder or checkpoint to go on with"
+            )
+            parser.add_argument("--test_only", type=str | None, default=None, help="weights to test without training")
+            parser.add_argument("--fit_only", type=bool, default=False, help="do not test")
+            parser.add_argument("--checkpoint_every", type=int, default=200, help="batches between two checkpoints")
+            parser.add_argument("--wandb", type=str, default="auto", help="auto, offline, online or disabled")
+            parser.add_argument("--dry_run", type=bool, default=False, help="print the experiment and stop")
+
+    return FitCLI
+
+
+def build(argv: list[str]) -> LightningCLI:
+    """Parse and instantiate an experiment; nothing is trained or written.
+
+    Raises:
+        UsageError: what was typed cannot be run; the message names the nearest right name.
+        SystemExit: ``--print_config`` or a help option has printed what was asked.
+    """
+    return _build(_Plan(argv))
+
+
+def _build(plan: _Plan) -> LightningCLI:
+    os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+    from pytorch_lightning import LightningDataModule, LightningModule
+
+    plan.check(_groups())
+    arguments = [part for file in plan.files for part in ("--config", str(file))] + plan.options
+    before = sys.argv
+    sys.argv = ["fit", *arguments]  # LightningCLI(args=...) warns
+    try:
+        cli = _cli_class()(
+            model_class=LightningModule,
+            datamodule_class=LightningDataModule,
+            subclass_mode_model=True,
+            subclass_mode_data=True,
+            run=False,
+            auto_configure_optimizers=False,
+            seed_everything_default=0,
+            save_config_callback=None,
+            trainer_defaults={
+                "default_root_dir": str(plan.root),
+                "logger": False,
+                "enable_checkpointing": False,
+                "num_sanity_val_steps": 0,
+            },
+            parser_kwargs={"prog": PROGRAM},
+        )
+    except UsageError as error:
+        raise UsageError(tidy(str(error), plan.tree)) from error
+    finally:
+        sys.argv = before
+    cli.trainer._default_root_dir = str(plan.root)  # a resumed run keeps its folder, whatever its file says
+    return cli
+
+
+def _loggers(cli: LightningCLI, plan: _Plan, start_step: int | None) -> list[Any]:
+    from lit_faces.callbacks.metrics_csv import MetricsCSV
+    from lit_faces.callbacks.wandb_media import default_wandb_mode
+
+    loggers: list[Any] = [MetricsCSV(plan.root, keep_until=start_step)]
+    mode = default_wandb_mode() if cli.config.wandb == "auto" else cli.config.wandb
+    if mode not in ("offline", "online", "disabled"):
+        raise UsageError(f"--wandb {mode}: expected auto, offline, online or disabled")
+    if mode != "disabled":
+        os.environ["WANDB_MODE"] = mode
+        os.environ.setdefault("WANDB_SILENT", "true")
+        from pytorch_lightning.loggers import WandbLogger
+
+        config = yaml.safe_load(cli.parser.dump(cli.config, skip_none=False))
+        loggers.append(
+            WandbLogger(
+                name=f"{plan.name}/{plan.root.name}", project="lit_faces", save_dir=str(plan.root), config=config
+            )
+        )
+    return loggers
+
+
+def _callbacks(cli: LightningCLI, plan: _Plan) -> list[Any]:
+    from lit_faces.callbacks.checkpoints import LastCheckpoint
+    from lit_faces.callbacks.panels import Panels
+    from lit_faces.callbacks.progress import progress_callback
+    from lit_faces.callbacks.results import Results
+    from lit_faces.callbacks.strips import AUStrips
+    from lit_faces.callbacks.wandb_media import WandbMedia
+
+    facts = {
+        "run/experiment": plan.name,
+        "run/command": " ".join([PROGRAM, *map(str, plan.files), *plan.options]),
+        "run/seed": cli.config.seed_everything,
+        "data/class": cli.config.data.class_path,
+        **{
+            f"data/{key}": value
+            for key, value in vars(cli.config.data.init_args).items()
+            if isinstance(value, str | int | float)
+        },
+    }
+    pictures = [Panels(), AUStrips()] if hasattr(cli.model, "reenact") else []
+    order = [progress_callback(), *pictures, Results(facts), WandbMedia()]
+    given = {type(callback) for callback in cli.trainer.callbacks}
+    return [callback for callback in order if type(callback) not in given] + [
+        LastCheckpoint(cli.config.checkpoint_every)
+    ]
+
+
+def _checkpoint(path: Path, cli: LightningCLI) -> Path:
+    """The checkpoint to resume from, checked against the networks of the experiment."""
+    from lit_faces.callbacks.checkpoints import LAST
+    from lit_faces.core.weights import load_checkpoint
+
+    file = path / "checkpoints" / LAST if path.is_dir() else path
+    _same_architecture(load_checkpoint(file).get("state_dict", {}), cli.model, file)
+    return file
+
+
+def _same_architecture(state: dict[str, Any], model: Any, file: Path) -> None:
+    own = model.state_dict()
+    for name, value in state.items():
+        if name not in own or tuple(own[name].shape) != tuple(value.shape):
+            found = "no such weight" if name not in own else f"{tuple(own[name].shape)}"
+            raise UsageError(
+                f"{file}: checkpoint of another architecture: {name} is {tuple(value.shape)} there, {found} in this experiment"
+            )
+    missing = sorted(set(own) - set(state))
+    if missing:
+        raise UsageError(f"{file}: checkpoint of another architecture: it lacks {missing[0]} ({len(missing)} in all)")
+
+
+def _load_for_test(path: Path, cli: LightningCLI) -> None:
+    from lit_faces.core.weights import load_checkpoint
+
+    if not path.is_file():
+        raise UsageError(f"--test_only {path}: no such file")
+    if path.suffix == ".safetensors":
+        cli.model.init = str(path)
+        cli.model.load_initial_weights()
+        return
+    state = load_checkpoint(path).get("state_dict", {})
+    _same_architecture(state, cli.model, path)
+    cli.model.load_state_dict(state)
+    if hasattr(cli.model, "_initialised"):
+        cli.model._initialised = True
+
+
+def _save_config(cli: LightningCLI, root: Path) -> None:
+    root.mkdir(parents=True, exist_ok=True)
+    temporary = root / "config.yaml.tmp"
+    cli.parser.save(cli.config, temporary, skip_none=False, overwrite=True, multifile=False)
+    os.replace(temporary, root / "config.yaml")
+
+
+def run(plan: _Plan) -> LightningCLI:
+    """Train and test."""
+    cli = _build(plan)
+    if cli.config.dry_run:
+        print(cli.parser.dump(cli.config, skip_none=True))
+        return cli
+    resume = _checkpoint(Path(plan.resume), cli) if plan.resume else None
+    start = None
+    if resume is not None:
+        from lit_faces.core.weights import load_checkpoint
+
+        start = int(load_checkpoint(resume)["global_step"])
+    if cli.config.test_only:
+        _load_for_test(Path(cli.config.test_only), cli)
+    trainer = cli.trainer
+    # Lightning wants checkpointing callbacks last; its own default progress bar makes way for ours
+    from pytorch_lightning.callbacks import ProgressBar
+
+    ours = _callbacks(cli, plan)
+    trainer.callbacks = [c for c in trainer.callbacks if not isinstance(c, ProgressBar)] + ours
+    trainer.loggers = _loggers(cli, plan, start)
+    if trainer.is_global_zero:
+        _save_config(cli, plan.root)
+        print(f"run folder: {plan.root}", flush=True)
+    if not cli.config.test_only:
+        trainer.fit(cli.model, datamodule=cli.datamodule, ckpt_path=resume, weights_only=True)
+        if trainer.interrupted:
+            raise KeyboardInterrupt
+    if not cli.config.fit_only:
+        trainer.test(cli.model, datamodule=cli.datamodule, verbose=False)
+    print(f"done: {plan.root}", flush=True)
+    return cli
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command; returns the exit code (2: what was typed cannot be run, 130: interrupted)."""
+    argv = sys.argv[1:] if argv is None else list(argv)
+    if not argv or argv[0] in ("-h", "--help"):
+        print(HELP)
+        return 0 if argv else 2
+    plan = None
+    try:
+        plan = _Plan(argv)
+        run(plan)
+    except (UsageError, FileNotFoundError, ValueError) as error:
+        if os.environ.get("LIT_FACES_DEBUG"):
+            raise
+        print(f"lit_faces.fit: error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        where = plan.root if plan is not None else "RUN"
+        print(f"lit_faces.fit: interrupted; go on with `{PROGRAM} --resume {where}`", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
