@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as functional
 from torch import Tensor, nn
@@ -9,9 +11,35 @@ from torch import Tensor, nn
 SLOPE = 0.1  # of every leaky ReLU
 
 
+def layout(x: Tensor) -> torch.memory_format:
+    """Memory format of pictures (B, C, H, W): channels_last, or the usual one."""
+    last = x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
+    return torch.channels_last if last else torch.contiguous_format
+
+
+class _LeakyReLU(torch.autograd.Function):
+    """Leaky ReLU whose gradient is brought into the layout of its input first.
+
+    Concatenations and pixel shuffles send gradients back in the other layout, and torch's own backward pass is then 27
+    times slower on a CPU (16 x 16 x 128 x 128 in bfloat16: 27 ms instead of 1).
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        return functional.leaky_relu(x, SLOPE)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
+        (x,) = ctx.saved_tensors
+        if gradient.stride() != x.stride():
+            gradient = gradient.contiguous(memory_format=layout(x))
+        return torch.ops.aten.leaky_relu_backward(gradient, x, SLOPE, False)
+
+
 def activate(x: Tensor) -> Tensor:
     """Leaky ReLU: the cheapest activation on a CPU, and it never dies."""
-    return functional.leaky_relu(x, SLOPE)
+    return _LeakyReLU.apply(x)
 
 
 def conv(inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> nn.Conv2d:
@@ -95,6 +123,23 @@ class VectorModulatedBlock(nn.Module):
         hidden = self.first(activate(x))
         hidden = functional.group_norm(hidden, hidden.shape[1])  # instance norm; works with channels_last
         return x + self.second(activate(hidden + hidden * scale + shift))
+
+
+def join(layer: nn.Conv2d, coarse: Tensor, fine: Tensor) -> Tensor:
+    """``layer(cat([upsample(coarse), fine]))`` of a 1 x 1 convolution, which is applied before the upsampling: cheaper.
+
+    Args:
+        layer: 1 x 1 convolution of C1 + C2 channels.
+        coarse: (B, C1, h, w).
+        fine: (B, C2, H, W).
+
+    Returns:
+        (B, layer.out_channels, H, W).
+    """
+    cut = coarse.shape[1]
+    low = functional.conv2d(coarse, layer.weight[:, :cut])
+    high = functional.conv2d(fine, layer.weight[:, cut:], layer.bias)
+    return high + upsample(low, fine.shape[-1])
 
 
 def upsample(x: Tensor, size: int) -> Tensor:

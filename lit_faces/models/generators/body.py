@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as functional
 from torch import Tensor, nn
 
-from lit_faces.models.blocks import ResidualBlock, activate, conv, upsample, zero_conv
+from lit_faces.models.blocks import ResidualBlock, activate, conv, join, layout, upsample, zero_conv
 from lit_faces.models.conditioning import Condition, au_masks, changed, changed_area
 from lit_faces.models.generators.output import GeneratorOutput
 from lit_faces.models.warping import landmark_flow, warp
@@ -118,15 +118,16 @@ class AppearanceNet(nn.Module):
         x = eighth
         for block in self.eighth_blocks:
             x = block(x, at_eighth)
-        x = self.to_quarter(torch.cat([upsample(x, quarter.shape[-1]), quarter], 1))
+        x = join(self.to_quarter, x, quarter)
         for block in self.quarter_blocks:
             x = block(x, at_quarter)
         pixels = functional.pixel_unshuffle(warped, 2).to(x.dtype)
-        x = self.to_half(torch.cat([upsample(x, half.shape[-1]), half, pixels], 1))
+        x = join(self.to_half, x, torch.cat([half, pixels], 1))
         for block in self.half_blocks:
             x = block(x, at_half)
         x = functional.pixel_shuffle(self.to_full(activate(x)), 2)
-        x = self.full(torch.cat([x, warped.to(x.dtype)], 1), at_full)
+        x = torch.cat([x, warped.to(x.dtype)], 1).contiguous(memory_format=layout(half))
+        x = self.full(x, at_full)
         return self.heads(activate(x)).float()
 
 
