@@ -1,4 +1,4 @@
-"""python -m lit_faces.fit EXPERIMENT.yaml [more.yaml ...] [--key.sub value ...]
+"""Train and test an experiment: ``python -m lit_faces.fit EXPERIMENT.yaml [more.yaml ...] [--key.sub value ...]``.
 
 Train what the experiment file describes, test it on people it has never seen, and leave everything in
 ``runs/<experiment>/<time>/``. LightningCLI underneath; ``--print_config``, ``--dry_run`` and ``--resume RUN`` help.
@@ -103,8 +103,9 @@ class _Plan:
 
 
 def _groups() -> dict[str, set[str] | None]:
-    from lit_faces.arguments import parameters
     from pytorch_lightning import Trainer
+
+    from lit_faces.arguments import parameters
 
     return {
         **dict.fromkeys(sorted(OWN)),
@@ -255,7 +256,7 @@ def _same_architecture(state: dict[str, Any], model: Any, file: Path) -> None:
         if name not in own or tuple(own[name].shape) != tuple(value.shape):
             found = "no such weight" if name not in own else f"{tuple(own[name].shape)}"
             raise UsageError(
-                f"{file}: checkpoint of another architecture: {name} is {tuple(value.shape)} there, {found} in this experiment"
+                f"{file}: checkpoint of another architecture: {name} is {tuple(value.shape)}, {found} here"
             )
     missing = sorted(set(own) - set(state))
     if missing:

@@ -22,7 +22,9 @@ def build_parser() -> argparse.ArgumentParser:
         command.add_argument("--out", type=Path, required=True, help="folder to write to")
         command.add_argument("--size", type=int, default=128, help="side of the pictures, pixels (multiple of 8)")
         command.add_argument("--seed", type=int, default=0, help="another seed, other people")
-        command.add_argument("--head", default="parametric", help="parametric, or ict:PATH (a checkout of ICT-FaceKit or its npz)")
+        command.add_argument(
+            "--head", default="parametric", help="parametric, or ict:PATH (a checkout of ICT-FaceKit or its npz)"
+        )
         command.add_argument("--yaw-limit", type=float, default=25.0, help="largest yaw, degrees")
         command.add_argument("--device", default="cpu")
     make.add_argument("--n", type=int, default=500, help="number of pictures")
@@ -37,7 +39,10 @@ def main(argv: list[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
     for name in ("n", "frames_per_subject", "people"):
         if getattr(args, name, 1) < 1:
-            print(f"lit_faces.render: --{name.replace('_', '-')} must be at least 1, got {getattr(args, name)}", file=sys.stderr)
+            print(
+                f"lit_faces.render: --{name.replace('_', '-')} must be at least 1, got {getattr(args, name)}",
+                file=sys.stderr,
+            )
             return 2
     from lit_faces.rendering.renderer import FaceRenderer
 

@@ -77,7 +77,9 @@ def _cell(value: Any) -> str:
 
 def table(results: Mapping[str, Any]) -> str:
     """Figures of one run: AUs in rows, then everything else that was tested, one a line."""
-    columns = {title: name for title, name in AU_COLUMNS.items() if any(name.replace("*", k) in results for k in AU_KEYS)}
+    columns = {
+        title: name for title, name in AU_COLUMNS.items() if any(name.replace("*", k) in results for k in AU_KEYS)
+    }
     lines, shown = [], set()
     if columns:
         lines.append("        " + "".join(f"{title:>17}" for title in columns))
@@ -135,5 +137,8 @@ class Results(Callback):
 
 def parameter_counts(pl_module: LightningModule) -> dict[str, int]:
     """Number of trainable parameters of each network of a task."""
-    counts = {name: sum(p.numel() for p in child.parameters() if p.requires_grad) for name, child in pl_module.named_children()}
+    counts = {
+        name: sum(p.numel() for p in child.parameters() if p.requires_grad)
+        for name, child in pl_module.named_children()
+    }
     return {name: count for name, count in counts.items() if count}
