@@ -125,6 +125,11 @@ class VectorModulatedBlock(nn.Module):
         return x + self.second(activate(hidden + hidden * scale + shift))
 
 
+def bounded(logits: Tensor, limit: float = 4.0) -> Tensor:
+    """Logits softly kept within +-limit (softsign): a mask made of them keeps a gradient, so it can come back."""
+    return limit * functional.softsign(logits / limit)
+
+
 def join(layer: nn.Conv2d, coarse: Tensor, fine: Tensor) -> Tensor:
     """``layer(cat([upsample(coarse), fine]))`` of a 1 x 1 convolution, which is applied before the upsampling: cheaper.
 

@@ -15,6 +15,9 @@ from lit_faces.models.generators.output import GeneratorOutput
 from lit_faces.tasks.pairs import Example
 
 
+_JUDGED = ("adversarial", "features", "au")
+
+
 @dataclass(frozen=True)
 class LossWeights:
     """Weights of the losses; 0 leaves a term out.
@@ -27,7 +30,7 @@ class LossWeights:
         adversarial: hinge loss; small, since supervision is paired.
         features: feature matching in the discriminator.
         au: AU consistency, read by the discriminator.
-        sparsity: mean attention, once the AU loss has fallen by a tenth.
+        sparsity: mean attention, once the AU loss has fallen by a tenth (never without a discriminator).
         smooth: roughness of the residual flow.
         identity: 1 - cosine of the identity network's features.
         r1: the discriminator's gradient penalty; 0 leaves it to its spectral norm.
@@ -45,10 +48,11 @@ class LossWeights:
     identity: float = 0.0
     r1: float = 0.0
 
-    def total(self, losses: dict[str, Tensor]) -> Tensor:
-        """The weighted sum of terms by name."""
+    def total(self, losses: dict[str, Tensor], judged: float = 1.0) -> Tensor:
+        """The weighted sum of terms by name; ``judged`` scales those that the discriminator gives."""
+        factors = {name: judged if name in _JUDGED else 1.0 for name in losses}
         weights = asdict(self)
-        return torch.stack([weights[name] * value for name, value in losses.items()]).sum()
+        return torch.stack([factors[name] * weights[name] * value for name, value in losses.items()]).sum()
 
 
 DEFAULT_WEIGHTS = LossWeights()

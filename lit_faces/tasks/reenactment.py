@@ -64,6 +64,8 @@ class ReenactmentGAN(FaceTask):
         clip: largest norm of each network's gradient.
         ema_decay: of the generator's moving average.
         discriminator_every: the discriminator learns on every so-manieth batch.
+        discriminator_warmup: images over which the discriminator's say in the generator's loss grows from nothing: set
+            it when both start from scratch, for an untrained discriminator's features are noise.
         drop_source_au: share of training pairs whose source AUs are hidden, as they are for a photograph.
         landmark_noise: standard deviation of the landmark noise, common to both frames of a pair, share of the crop.
         augment: mirror half of the pairs and vary brightness, contrast and colour, alike in both frames.
@@ -97,6 +99,7 @@ class ReenactmentGAN(FaceTask):
         clip: float = 1.0,
         ema_decay: float = 0.99,
         discriminator_every: int = 1,
+        discriminator_warmup: int = 0,
         drop_source_au: float = 0.3,
         landmark_noise: float = 0.002,
         augment: bool = True,
@@ -123,7 +126,8 @@ class ReenactmentGAN(FaceTask):
         self.init, self.judge, self.export = init, judge, export
         self.lr, self.lr_discriminator, self.betas, self.warmup = lr, lr_discriminator, (betas[0], betas[1]), warmup
         self.accumulate, self.clip, self.ema_decay = accumulate, clip, ema_decay
-        self.discriminator_every, self.drop_source_au = discriminator_every, drop_source_au
+        self.discriminator_every, self.discriminator_warmup = discriminator_every, discriminator_warmup
+        self.drop_source_au = drop_source_au
         self.landmark_noise, self.augment = landmark_noise, augment
         self.weights = LossWeights(**weights) if isinstance(weights, dict) else weights  # a checkpoint holds a dict
         self.features, self.evaluation_images, self.identity_threshold = features, evaluation_images, identity_threshold
@@ -258,9 +262,10 @@ class ReenactmentGAN(FaceTask):
             self.discriminator.requires_grad_(False)
             fake = self.discriminator(output.image.contiguous(memory_format=self.memory_format), prepared)
             losses |= adversarial_terms(self.weights, fake, real, example.target_au)
-        if self.weights.sparsity and output.attention is not None:
-            losses["sparsity"] = output.attention.mean() * self._au_loss_has_moved(losses.get("au"))
-        self.manual_backward(self.weights.total(losses) / self.accumulate)
+        if self.weights.sparsity and output.attention is not None and "au" in losses:
+            losses["sparsity"] = output.attention.mean() * self._au_loss_has_moved(losses["au"])
+        judged = min(1.0, self.images_seen / self.discriminator_warmup) if self.discriminator_warmup else 1.0
+        self.manual_backward(self.weights.total(losses, judged) / self.accumulate)
         if self.discriminator is not None:
             self.discriminator.requires_grad_(True)
         if last:
@@ -298,10 +303,8 @@ class ReenactmentGAN(FaceTask):
             optimizer.step()
         optimizer.zero_grad(set_to_none=True)
 
-    def _au_loss_has_moved(self, au: Tensor | None) -> Tensor:
-        """1 once the running AU loss is a tenth below its start (or there is none), else 0; no synchronisation."""
-        if au is None:
-            return torch.ones_like(self.au_loss[0])
+    def _au_loss_has_moved(self, au: Tensor) -> Tensor:
+        """1 once the running AU loss is a tenth below its start, else 0; no synchronisation."""
         value = au.detach().float()
         start = torch.where(self.au_loss[0].isnan(), value, self.au_loss[0])
         now = torch.where(self.au_loss[1].isnan(), value, torch.lerp(self.au_loss[1], value, 0.02))

@@ -97,6 +97,19 @@ def test_landmarks_that_nobody_found_do_not_break_the_picture():
         assert torch.isfinite(stir(make(kind))(picture(), condition).image).all()
 
 
+@pytest.mark.parametrize("kind", [FusedGenerator, LandmarkOnlyGenerator, AUVectorGenerator])
+def test_a_mask_that_was_driven_to_an_end_still_learns(kind):
+    network = make(kind)
+    heads = network.heads if kind is AUVectorGenerator else network.body.appearance.heads
+    with torch.no_grad():
+        heads.bias[:3] = 0.5  # there is something to mask
+        heads.bias[3 if kind is AUVectorGenerator else 6] = -30.0
+    output = network(picture(), request())
+    assert output.attention.max() > 1e-3
+    output.image.mean().backward()
+    assert heads.bias.grad.abs().min() > 1e-6
+
+
 @pytest.mark.parametrize("size", [64, 128, 256])
 def test_sizes(size):
     condition = request(batch=1)

@@ -136,6 +136,20 @@ def test_baselines_train_with_and_without_a_discriminator(tmp_path, pair_loader,
     assert any(not torch.equal(a, b) for a, b in zip(before, task.generator.parameters()))
 
 
+def test_an_untrained_discriminator_has_no_say_at_first(tmp_path, pair_loader):
+    weights = LossWeights(adversarial=100.0, features=100.0, au=100.0, sparsity=0.0)
+    alone = build(discriminator=False, weights=weights)
+    patient = build(discriminator_warmup=10**9, weights=weights)
+    hasty = build(weights=weights)
+    for task in (alone, patient, hasty):
+        trainer(tmp_path).fit(task, pair_loader(2))
+    distance = [
+        max(float((a - b).abs().max()) for a, b in zip(alone.generator.parameters(), task.generator.parameters()))
+        for task in (patient, hasty)
+    ]
+    assert distance[0] < 0.1 * distance[1]
+
+
 def test_paired_training_lowers_the_distance_to_the_target(tmp_path, pair_loader):
     task = build(lr=5e-3, augment=False, drop_source_au=0.0, ema_decay=0.5, weights=LossWeights(sparsity=0.0))
     batch = next(iter(pair_loader(1)))

@@ -7,7 +7,7 @@ import torch.nn.functional as functional
 from torch import Tensor, nn
 
 from lit_faces.core.facs import MAX_INTENSITY, NUM_AUS
-from lit_faces.models.blocks import ResidualBlock, activate, conv, upsample
+from lit_faces.models.blocks import ResidualBlock, activate, bounded, conv, upsample
 from lit_faces.models.conditioning import Condition, check_condition
 from lit_faces.models.generators.output import GeneratorOutput
 
@@ -52,6 +52,6 @@ class AUVectorGenerator(nn.Module):
         x = activate(self.up(torch.cat([upsample(activate(x), half.shape[-1]), half], 1)))
         x = functional.pixel_shuffle(self.to_full(x), 2)
         out = self.heads(activate(self.full(torch.cat([x, source.to(x.dtype)], 1)))).float()
-        attention = torch.sigmoid(out[:, 3:] - 2.0)  # starts low: the mask of this family collapses to ones
+        attention = torch.sigmoid(bounded(out[:, 3:]) - 2.0)  # starts low: the mask of this family collapses to ones
         image = (1.0 - attention) * source.float() + attention * torch.tanh(out[:, :3])
         return GeneratorOutput(image=image, keep=1.0 - attention, attention=attention)

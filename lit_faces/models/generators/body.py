@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as functional
 from torch import Tensor, nn
 
-from lit_faces.models.blocks import ResidualBlock, activate, conv, join, layout, upsample, zero_conv
+from lit_faces.models.blocks import ResidualBlock, activate, bounded, conv, join, layout, upsample, zero_conv
 from lit_faces.models.conditioning import Condition, au_masks, changed, changed_area
 from lit_faces.models.generators.output import GeneratorOutput
 from lit_faces.models.warping import landmark_flow, warp
@@ -182,8 +182,8 @@ def compose(heads: Tensor, warped: Tensor, occlusion: Tensor, geometry: Geometry
     warped = warped.float()
     allowed, gate = upsample(geometry.change_gate, size), upsample(geometry.gate, size)
     residual, repaint, attention, hidden = heads.split([3, 3, 1, 1], dim=1)
-    attention = allowed * torch.sigmoid(attention)
-    lost = gate * torch.sigmoid(hidden + upsample(occlusion, size) - 2.0)
+    attention = allowed * torch.sigmoid(bounded(attention))
+    lost = gate * torch.sigmoid(bounded(hidden + upsample(occlusion, size)) - 2.0)
     repainted = torch.tanh(torch.atanh(warped.clamp(-0.999, 0.999)) + repaint)
     image = (1.0 - lost) * (warped + attention * torch.tanh(residual)) + lost * repainted
     return GeneratorOutput(image, warped, flow, 1.0 - lost, attention, allowed, flow - geometry.flow)
