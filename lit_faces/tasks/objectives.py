@@ -14,7 +14,6 @@ from lit_faces.models.discriminators import MultiScaleDiscriminator, Request, Ve
 from lit_faces.models.generators.output import GeneratorOutput
 from lit_faces.tasks.pairs import Example
 
-
 _JUDGED = ("adversarial", "features", "au")
 
 
