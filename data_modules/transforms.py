@@ -113,9 +113,9 @@ class FaceAugment:
         seed = int.from_bytes(hashlib.sha256(repr(key).encode()).digest()[:4], "little")
         if np.random.default_rng(seed).random() < self.flip:
             image = np.ascontiguousarray(image[:, ::-1])
-            points = points[np.asarray(MIRROR)] * np.float32([-1, 1]) + np.float32([image.shape[1] - 1, 0])
-            pose *= np.float32([-1, 1, -1])
-        unknown = np.isnan(points).any(axis=1)
+            points = points[np.asarray(MIRROR)] * np.array([-1, 1], np.float32) + np.array([image.shape[1] - 1, 0], np.float32)
+            pose *= np.array([-1, 1, -1], np.float32)
+        unknown: NDArray[np.bool_] = np.isnan(points).any(axis=1)
         self._pipeline.set_random_seed(seed)
         result = self._pipeline(image=image, keypoints=np.where(unknown[:, None], 0, points).astype(np.float32))
         moved = np.asarray(result["keypoints"], dtype=np.float32)[:, :2]

@@ -234,7 +234,7 @@ def _callbacks(cli: LightningCLI, plan: _Plan) -> list[Any]:
     }
     pictures = [Panels(), AUStrips()] if hasattr(cli.model, "reenact") else []
     order = [progress_callback(), *pictures, Results(facts), WandbMedia()]
-    given = {type(callback) for callback in cli.trainer.callbacks}
+    given = {type(callback) for callback in cli.trainer.callbacks}  # type: ignore[attr-defined]
     return [callback for callback in order if type(callback) not in given] + [
         LastCheckpoint(cli.config.checkpoint_every)
     ]
@@ -305,7 +305,8 @@ def run(plan: _Plan) -> LightningCLI:
     from pytorch_lightning.callbacks import ProgressBar
 
     ours = _callbacks(cli, plan)
-    trainer.callbacks = [c for c in trainer.callbacks if not isinstance(c, ProgressBar)] + ours
+    theirs = [c for c in trainer.callbacks if not isinstance(c, ProgressBar)]  # type: ignore[attr-defined]
+    trainer.callbacks = theirs + ours  # type: ignore[attr-defined]
     trainer.loggers = _loggers(cli, plan, start)
     if trainer.is_global_zero:
         _save_config(cli, plan.root)

@@ -48,7 +48,7 @@ def peak_rss_gib() -> float:
 
 def circumstances() -> dict[str, Any]:
     """What a figure depends on besides the configuration: revision, packages, machine."""
-    versions = {}
+    versions: dict[str, str | None] = {}
     for name in PACKAGES:
         try:
             versions[f"packages/{name}"] = importlib.metadata.version(name)
