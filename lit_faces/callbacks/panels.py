@@ -1,134 +1,200 @@
-"""Panels to look at: source | asked landmarks | AU maps | target | output | mask | flow, one row a pair."""
+"""Panels to look at: source | asked landmarks | AU maps | target | output | masks | flow, one row a pair."""
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Callback
 from torch import Tensor
 
-from lit_faces.core.facs import AUS
+from lit_faces.callbacks.pictures import CAPTION, cell_size, paste, save_png, write
+from lit_faces.core.facs import AUS, MAX_INTENSITY
 from lit_faces.core.sample import FaceBatch, to_uint8
-from lit_faces.models.conditioning import au_masks
+from lit_faces.models.conditioning import PARTS, au_masks
+from lit_faces.models.generators.output import GeneratorOutput
 
-TITLES = ("source", "asked landmarks", "AU maps", "target", "output", "kept (dark: repainted)", "attention", "flow")
-_SCALE = 1.5
+if TYPE_CHECKING:
+    from PIL.Image import Image
+    from PIL.ImageDraw import ImageDraw
 
-
-def save_png(picture: Any, path: Path) -> Path:
-    """Write a PIL picture, atomically."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp")
-    picture.save(temporary, "PNG")
-    os.replace(temporary, path)
-    return path
+TITLES = ("source", "asked landmarks", "asked AUs", "target", "output", "kept (black: new)", "attention", "flow")
+_SHOWN = 0.5  # grades: weaker AUs are not named
+_FULL_FLOW = 0.1  # crop coordinates: a twentieth of the crop has the full colour
+_TURNS = (0.0, 2.0944, 4.1888)  # of red, green and blue on the colour circle
 
 
-def as_rgb(image: Tensor) -> np.ndarray:
-    """uint8 (3, S, S) or float (1, S, S) in 0..1 -> uint8 (S, S, 3)."""
-    if image.is_floating_point():
-        image = (image.clamp(0, 1) * 255).to(torch.uint8).expand(3, -1, -1)
-    return np.ascontiguousarray(image.permute(1, 2, 0).cpu().numpy())
+def hues(angle: Tensor) -> Tensor:
+    """Colours on a circle: angles (...) in radians -> float (3, ...) in [0, 1]."""
+    return torch.stack([0.5 + 0.5 * torch.cos(angle - turn) for turn in _TURNS])
 
 
-def flow_colours(flow: Tensor, largest: float = 0.25) -> Tensor:
-    """Backward flow (h, w, 2) in crop coordinates as uint8 (3, h, w): hue is the direction, grey means none."""
-    x, y = flow[..., 0].float().cpu(), flow[..., 1].float().cpu()
-    strength = (torch.hypot(x, y) / largest).clamp(0, 1)
-    angle = torch.atan2(y, x)
-    rgb = torch.stack([0.5 + 0.5 * torch.cos(angle + shift) for shift in (0.0, 2.094, 4.189)])
-    return ((0.5 + (rgb - 0.5) * strength) * 255).to(torch.uint8)
+def flow_colours(flow: Tensor) -> Tensor:
+    """Backward flow (h, w, 2) in crop coordinates as uint8 (3, h, w): hue: where pixels come from, grey: no motion."""
+    x, y = flow.float().cpu().nan_to_num(0.0).unbind(-1)
+    strength = (torch.hypot(x, y) / _FULL_FLOW).clamp(0, 1)
+    return ((0.5 + (hues(torch.atan2(y, x)) - 0.5) * strength) * 255).to(torch.uint8)
 
 
-def au_colours(landmarks: Tensor, au: Tensor, size: int) -> Tensor:
-    """The asked AUs' maps (19 AUs summed in colours), float landmarks (68, 2) and au (19,) -> uint8 (3, size, size)."""
+def au_colours(image: Tensor, landmarks: Tensor, au: Tensor) -> Tensor:
+    """AU maps, one colour an AU, over the dimmed picture.
+
+    Args:
+        image: uint8 (3, S, S).
+        landmarks: float (68, 2), pixels, NaN = unknown.
+        au: float (19,), 0..5, NaN = not asked.
+
+    Returns:
+        uint8 (3, S, S).
+    """
+    size = image.shape[-1]
     maps = (
-        au_masks(landmarks[None].float().cpu(), size, size)[0] * (au.float().cpu().nan_to_num(0.0) / 5)[:, None, None]
+        au_masks(landmarks[None].float(), size, size)[0] * (au.float().nan_to_num(0.0) / MAX_INTENSITY)[:, None, None]
     )
-    angle = torch.arange(len(AUS)) * (6.283 / len(AUS))
-    colours = torch.stack([0.6 + 0.4 * torch.cos(angle + shift) for shift in (0.0, 2.094, 4.189)])
-    return (torch.einsum("ca,ahw->chw", colours, maps).clamp(0, 1) * 255).to(torch.uint8)
+    colours = hues(torch.arange(len(AUS)) * 2.4)  # the golden angle: neighbours in the list look different
+    glow = torch.einsum("ca,ahw->chw", colours, maps)
+    return (image.float() * 0.3 + glow * 255).clamp(0, 255).to(torch.uint8)
 
 
 def active_aus(au: Tensor) -> str:
-    """``AU6 3.2 AU17 4.0``: intensities above half a grade."""
-    return " ".join(f"AU{n} {v:.1f}" for n, v in zip(AUS, au.tolist(), strict=True) if v > 0.5)
+    """``AU6 3.2 AU17 4.0``, the strongest first; ``neutral`` where none is above half a grade."""
+    found = [(value, number) for number, value in zip(AUS, au.tolist()) if value > _SHOWN]
+    return " ".join(f"AU{number} {value:.1f}" for value, number in sorted(found, reverse=True)) or "neutral"
 
 
-def draw_panel(source: FaceBatch, target: FaceBatch, output: Any) -> Any:
-    """The panel as a PIL picture."""
+def _draw_landmarks(draw: ImageDraw, marks: Tensor, x: int, y: int, scale: float) -> None:
+    """Dots, and lines along each facial part; unknown points are left out."""
+    points = [(x + (u + 0.5) * scale, y + (v + 0.5) * scale) for u, v in marks.tolist()]
+    known = torch.isfinite(marks).all(-1).tolist()
+    for first, last in PARTS.values():
+        for a in range(first, last):
+            if known[a] and known[a + 1]:
+                draw.line((*points[a], *points[a + 1]), fill=(70, 140, 200), width=1)
+    for (u, v), there in zip(points, known):
+        if there:
+            draw.ellipse((u - 1, v - 1, u + 1, v + 1), fill="yellow")
+
+
+def _parts(source: FaceBatch, target: FaceBatch, output: GeneratorOutput, row: int) -> list[tuple[Tensor | None, str]]:
+    """Picture and caption of each column."""
+    image, marks, au = target.image[row], target.landmarks[row], target.au_intensity[row]
+    parts: list[tuple[Tensor | None, str]] = [
+        (source.image[row], source.subject[row] if source.subject else ""),
+        ((image.float() * 0.3).to(torch.uint8), ""),
+        (au_colours(image, marks, au), active_aus(au)),
+        (image, ""),
+        (to_uint8(output.image[row]), ""),
+    ]
+    for mask in (output.keep, output.attention):
+        parts.append((None, "") if mask is None else (mask[row].float(), f"mean {float(mask[row].float().mean()):.2f}"))
+    if output.flow is None:
+        return [*parts, (None, "")]
+    longest = float(output.flow[row].float().norm(dim=-1).max()) * image.shape[-1] / 2
+    return [*parts, (flow_colours(output.flow[row]), f"up to {longest:.1f} px")]
+
+
+def draw_panel(source: FaceBatch, target: FaceBatch, output: GeneratorOutput) -> Image:
+    """The panel of B pairs, on the CPU, as a PIL picture."""
     from PIL import Image, ImageDraw
 
-    size = source.image.shape[-1]
-    cell, top = int(size * _SCALE), 16
-    sheet = Image.new("RGB", (cell * len(TITLES), top + len(source) * (cell + 14)), "white")
+    cell = cell_size(source.image.shape[-1])
+    row_height = cell + CAPTION
+    sheet = Image.new("RGB", (cell * len(TITLES), CAPTION + len(source) * row_height), "white")
     draw = ImageDraw.Draw(sheet)
     for column, title in enumerate(TITLES):
-        draw.text((column * cell + 4, 2), title, fill="black")
-    made = to_uint8(output.image).cpu()
+        write(draw, column * cell + 3, 1, title, cell - 4)
     for row in range(len(source)):
-        marks = target.landmarks[row].cpu()
-        dim = (target.image[row].float() * 0.25).to(torch.uint8)
-        parts: list[Tensor | None] = [
-            source.image[row], dim, au_colours(marks, target.au_intensity[row], size), target.image[row], made[row],
-            *(None if (p := getattr(output, name)) is None else p[row].float() for name in ("keep", "attention")),
-            None if output.flow is None else flow_colours(output.flow[row]),
-        ]  # fmt: skip
-        y = top + row * (cell + 14)
-        for column, part in enumerate(parts):
+        y = CAPTION + row * row_height
+        for column, (part, caption) in enumerate(_parts(source, target, output, row)):
             if part is not None:
-                sheet.paste(
-                    Image.fromarray(as_rgb(part)).resize((cell, cell), Image.Resampling.BICUBIC), (column * cell, y)
-                )
-        for x, v in ((marks + 0.5) * _SCALE).tolist():
-            draw.ellipse((cell + x - 1, y + v - 1, cell + x + 1, y + v + 1), fill="yellow")
-        draw.text((cell * 2 + 3, y + cell), active_aus(target.au_intensity[row]) or "neutral", fill="black")
+                paste(sheet, part, column * cell, y, cell)
+            write(draw, column * cell + 3, y + cell + 1, caption, cell - 4)
+        _draw_landmarks(draw, target.landmarks[row].cpu(), cell, y, cell / source.image.shape[-1])
     return sheet
 
 
+class _Chosen:
+    """The first pairs of an evaluation, of different people as far as there are enough of them."""
+
+    def __init__(self, pairs: int) -> None:
+        self.pairs = pairs
+        self.first: list[tuple[FaceBatch, FaceBatch]] = []  # one pair of each person
+        self.more: list[tuple[FaceBatch, FaceBatch]] = []  # further pairs of the same people
+        self.seen: set[str] = set()
+
+    def add(self, source: FaceBatch, target: FaceBatch) -> None:
+        """Look through a batch."""
+        for index in range(len(source)):
+            if len(self.first) >= self.pairs:
+                return
+            who = source.subject[index] if source.subject else f"pair {len(self.seen)}"
+            into = self.more if who in self.seen else self.first
+            self.seen.add(who)
+            if len(into) < self.pairs:
+                pick = slice(index, index + 1)
+                into.append((source.select(pick).to("cpu"), target.select(pick).to("cpu")))
+
+    def take(self) -> list[tuple[FaceBatch, FaceBatch]]:
+        """The pairs, each of batch size one."""
+        return (self.first + self.more)[: self.pairs]
+
+
 class Panels(Callback):
-    """Writes ``panels/val-STEP.png`` after every validation and ``panels/test-STEP.png`` after the test.
+    """Writes ``panels/val-STEP.png`` after a validation and ``panels/test-STEP.png`` after the test.
+
+    Columns of what a generator does not have (a baseline has no masks) stay blank.
 
     Args:
-        pairs: rows.
+        pairs: rows, of different people where the data have enough of them.
+        every_n_epochs: validations of other epochs are not drawn.
+
+    Raises:
+        ValueError: an argument below 1.
     """
 
-    def __init__(self, pairs: int = 6) -> None:
-        self.pairs = pairs
-        self._kept: dict[str, list[tuple[FaceBatch, FaceBatch]]] = {"val": [], "test": []}
+    def __init__(self, pairs: int = 6, every_n_epochs: int = 1) -> None:
+        if pairs < 1 or every_n_epochs < 1:
+            raise ValueError(f"pairs and every_n_epochs must be at least 1, got {pairs} and {every_n_epochs}")
+        self.pairs, self.every_n_epochs = pairs, every_n_epochs
+        self._chosen: _Chosen | None = None
 
-    def _collect(self, stage: str, batch: Any) -> None:
-        kept = self._kept[stage]
-        if sum(len(source) for source, _ in kept) < self.pairs and isinstance(batch, dict):
-            step = max(1, len(batch["source"]) // 2)
-            kept.append(tuple(batch[k].select(slice(None, None, step)).to("cpu") for k in ("source", "target")))  # type: ignore[arg-type]
+    def _start(self, trainer: Trainer, pl_module: LightningModule, wanted: bool) -> None:
+        wanted = wanted and trainer.is_global_zero and hasattr(pl_module, "reenact")
+        self._chosen = _Chosen(self.pairs) if wanted else None
+
+    def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Forget the last pairs."""
+        due = (trainer.current_epoch + 1) % self.every_n_epochs == 0
+        self._start(trainer, pl_module, due and not trainer.sanity_checking)
+
+    def on_test_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Forget the last pairs."""
+        self._start(trainer, pl_module, True)
 
     def on_validation_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, *_: int
     ) -> None:
         """Keep some pairs."""
-        self._collect("val", batch)
+        if self._chosen is not None and isinstance(batch, dict):
+            self._chosen.add(batch["source"], batch["target"])
 
     def on_test_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, *_: int
     ) -> None:
         """Keep some pairs."""
-        self._collect("test", batch)
+        self.on_validation_batch_end(trainer, pl_module, outputs, batch)
 
     def _draw(self, stage: str, trainer: Trainer, pl_module: LightningModule) -> None:
-        kept, self._kept[stage] = self._kept[stage], []
-        if not kept or not trainer.is_global_zero or trainer.sanity_checking:
+        pairs = self._chosen.take() if self._chosen is not None else []
+        self._chosen = None
+        if not pairs:
             return
-        rows = []
-        for source, target in kept:
-            output = pl_module.reenact(source.to(pl_module.device), target.landmarks, target.au_intensity)  # type: ignore[operator]
-            rows.append(draw_panel(source, target, output))
-        save_png(_stack(rows), Path(trainer.default_root_dir) / "panels" / f"{stage}-{trainer.global_step:06d}.png")
+        source, target = (join([pair[side] for pair in pairs]) for side in (0, 1))
+        output = pl_module.reenact(source.to(pl_module.device), target.landmarks, target.au_intensity)  # type: ignore[operator]
+        path = Path(trainer.default_root_dir) / "panels" / f"{stage}-{trainer.global_step:06d}.png"
+        save_png(draw_panel(source, target, output), path)
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draw."""
@@ -139,13 +205,9 @@ class Panels(Callback):
         self._draw("test", trainer, pl_module)
 
 
-def _stack(pictures: list[Any]) -> Any:
-    """PIL pictures of equal width, one under the other."""
-    from PIL import Image
-
-    out = Image.new("RGB", (pictures[0].width, sum(p.height for p in pictures)), "white")
-    y = 0
-    for picture in pictures:
-        out.paste(picture, (0, y))
-        y += picture.height
-    return out
+def join(batches: list[FaceBatch]) -> FaceBatch:
+    """Batches of one crop size as one batch."""
+    names = ("image", "landmarks", "au_intensity", "au_occurrence", "emotion", "pose", "frame")
+    tensors = {name: torch.cat([getattr(batch, name) for batch in batches]) for name in names}
+    subject, origin = ([name for batch in batches for name in getattr(batch, key)] for key in ("subject", "source"))
+    return FaceBatch(**tensors, subject=subject, source=origin)

@@ -2,134 +2,213 @@
 
 from __future__ import annotations
 
-import warnings
+import importlib
+import importlib.util
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.utilities import rank_zero_warn
 from torch import Tensor
 
-from lit_faces.callbacks.panels import as_rgb, save_png
-from lit_faces.core.facs import AU_INDEX, NUM_AUS, au_key
+from lit_faces.callbacks.pictures import CAPTION, cell_size, paste, save_png, write
+from lit_faces.core.facs import AU_INDEX, MAX_INTENSITY, NUM_AUS, au_key, index_of
 from lit_faces.core.photos import source_from_photo
 from lit_faces.core.sample import FaceBatch, collate, to_uint8
 from lit_faces.rendering.motion import move_landmarks
+from lit_faces.tasks.au_detector import AUDetector, load_detector
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 STEPS = 6
+_NAMES = 150  # pixels, width of the first column
+_RENDERER = "lit_faces.rendering.renderer.FaceRenderer"
 
 
-def astronaut() -> Path | None:
-    """The picture of an astronaut (NASA, public domain) inside the scikit-image package; None where it is absent."""
-    import importlib.util
+@dataclass
+class Strip:
+    """One row: its name, pictures uint8 (STEPS, 3, S, S), and the judge's readings of the AU if there is one."""
 
+    name: str
+    images: Tensor
+    readings: list[float] | None = None
+
+
+def astronaut() -> Path:
+    """The portrait of an astronaut (NASA, public domain) inside the scikit-image package; nothing is downloaded.
+
+    Raises:
+        FileNotFoundError: scikit-image is not installed, or comes without the picture.
+    """
     spec = importlib.util.find_spec("skimage")
     for folder in (spec.submodule_search_locations or []) if spec else []:
         file = Path(folder) / "data" / "astronaut.png"
         if file.is_file():
             return file
-    return None
+    raise FileNotFoundError("no photograph to try: pip install scikit-image, or give AUStrips the path of a photo")
 
 
 def request(source: FaceBatch, number: int) -> tuple[FaceBatch, Tensor, Tensor]:
-    """One source (a batch of one) asked for an AU at 0..5: sources, target landmarks, target AUs.
+    """One source asked for one AU at 0..5.
 
-    Where the source's AUs are unknown only this AU is asked; the others are left alone (NaN).
+    AUs of the source that are known stay as they are; unknown ones are not asked for (NaN). The landmarks of a face
+    whose own intensity is unknown move as if it were 0.
+
+    Args:
+        source: a batch of one, on the CPU.
+        number: the AU.
+
+    Returns:
+        The source STEPS times; target landmarks (STEPS, 68, 2), pixels; target AUs (STEPS, 19), 0..5 or NaN.
     """
     column = AU_INDEX[number]
     many = source.select(torch.zeros(STEPS, dtype=torch.int64))
     wanted = many.au_intensity.clone()
-    wanted[:, column] = torch.linspace(0, 5, STEPS)
+    wanted[:, column] = torch.linspace(0, MAX_INTENSITY, STEPS)
     change = torch.zeros(STEPS, NUM_AUS)
     change[:, column] = wanted[:, column] - many.au_intensity[:, column].nan_to_num(0.0)
     return many, move_landmarks(many.landmarks, change), wanted
 
 
+class Truth:
+    """Renders the people of a data module again, with the AUs that were asked of the generator.
+
+    Args:
+        datamodule: anything; without ``renderer_options`` there is no truth.
+        split: ``frames`` of this split tell scenes apart.
+    """
+
+    def __init__(self, datamodule: Any, split: str = "test") -> None:
+        self.options: dict[str, Any] | None = getattr(datamodule, "renderer_options", None)
+        self.path: str = getattr(datamodule, "renderer", _RENDERER)
+        frames = getattr(datamodule, "frames", None)
+        self.frames: int = frames.get(split, 0) if isinstance(frames, dict) else 0
+        self._renderer: Any = None
+
+    def render(self, source: FaceBatch, wanted: Tensor) -> Tensor | None:
+        """Pictures uint8 (STEPS, 3, S, S) of the person, scene and pose of ``source``, or None if not rendered."""
+        name, _, digits = source.subject[0].rpartition(":") if source.subject else ("", "", "")
+        rendered = bool(source.source) and source.source[0].startswith("rendered")
+        if not self.options or not rendered or not digits.isdigit() or not name.endswith(str(self.options["seed"])):
+            return None
+        if self._renderer is None:
+            module, _, attribute = self.path.rpartition(".")
+            self._renderer = getattr(importlib.import_module(module), attribute)(**self.options)
+        frame = source.frame[:1].cpu().expand(STEPS)
+        scene = frame // self.frames if self.frames else torch.zeros_like(frame)
+        who = torch.full((STEPS,), int(digits))
+        made = self._renderer.render(who, frame, scene, au=wanted.nan_to_num(0.0), pose=source.pose.expand(STEPS, 3))
+        return made.image
+
+
 class AUStrips(Callback):
-    """Writes ``strips/AU06.png`` ... at the end of the test.
+    """Writes ``strips/AU06.png`` ... at the end of the test, and ``strips/AU06-photo.png`` ... of the photograph.
+
+    Under the strip of a rendered person stands what the renderer shows for the same request.
 
     Args:
         aus: which AUs.
         people: unseen people.
-        photo: a photograph to try; "astronaut" is scikit-image's, null none.
+        photo: path of a photograph to try; ``astronaut`` is the one that comes with scikit-image, null none. A photo
+            that cannot be used costs a warning, not the run.
+
+    Raises:
+        ValueError: an unknown AU.
     """
 
     def __init__(self, aus: list[int] = [6, 17], people: int = 3, photo: str | None = "astronaut") -> None:  # noqa: B006
+        index_of(aus)
         self.aus, self.people, self.photo = list(aus), people, photo
         self._sources: dict[str, FaceBatch] = {}
+
+    def on_test_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Forget the people of an earlier test."""
+        self._sources = {}
 
     def on_test_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, *_: int
     ) -> None:
         """Keep the sources of the first people."""
-        if isinstance(batch, dict):
-            for index, subject in enumerate(batch["source"].subject):
-                if len(self._sources) < self.people and subject not in self._sources:
-                    self._sources[subject] = batch["source"].select(slice(index, index + 1)).to("cpu")
+        if not isinstance(batch, dict) or not trainer.is_global_zero:
+            return
+        for index, subject in enumerate(batch["source"].subject):
+            if len(self._sources) < self.people and subject not in self._sources:
+                self._sources[subject] = batch["source"].select(slice(index, index + 1)).to("cpu")
 
     def _photo(self, size: int) -> FaceBatch | None:
-        path = astronaut() if self.photo == "astronaut" else None if self.photo is None else Path(self.photo)
-        if path is None:
+        """The photograph as a batch of one; None, with a warning, where it cannot be used."""
+        if self.photo is None:
             return None
         try:
-            return collate([source_from_photo(path, size)])
-        except (ValueError, OSError) as error:
-            warnings.warn(f"no strip of a real photograph: {error}")
+            return collate([source_from_photo(astronaut() if self.photo == "astronaut" else self.photo, size)])
+        except (ValueError, OSError, ImportError) as error:
+            rank_zero_warn(f"no strip of a real photograph: {error}")
             return None
 
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draw."""
-        if not self._sources or not trainer.is_global_zero:
+        people, self._sources = self._sources, {}
+        if not people or not trainer.is_global_zero or not hasattr(pl_module, "reenact"):
             return
-        size = next(iter(self._sources.values())).image.shape[-1]
-        rows = dict(self._sources)
-        self._sources = {}
-        photo = self._photo(size)
-        if photo is not None:
-            rows["photograph"] = photo
-        judge = getattr(getattr(pl_module, "evaluation", None), "judge", None)
+        judge, truth = _judge(pl_module), Truth(getattr(trainer, "datamodule", None))
+        folder = Path(trainer.default_root_dir) / "strips"
+        photo = self._photo(next(iter(people.values())).image.shape[-1])
         for number in self.aus:
-            strips = []
-            for name, source in rows.items():
-                many, landmarks, wanted = request(source, number)
-                made = to_uint8(pl_module.reenact(many.to(pl_module.device), landmarks, wanted).image).cpu()  # type: ignore[operator]
-                read = judge.predict_au(made)[:, AU_INDEX[number]].tolist() if judge is not None else None
-                strips.append((name, made, read))
-                if name != "photograph" and (truth := self._truth(trainer, source, wanted)) is not None:
-                    read = judge.predict_au(truth)[:, AU_INDEX[number]].tolist() if judge is not None else None
-                    strips.append(("rendered truth", truth, read))
-            save_png(draw_strips(strips, number), Path(trainer.default_root_dir) / "strips" / f"{au_key(number)}.png")
-
-    @staticmethod
-    def _truth(trainer: Trainer, source: FaceBatch, wanted: Tensor) -> Tensor | None:
-        """The same person and scene rendered with these AUs, where the source is a rendered face."""
-        options = getattr(getattr(trainer, "datamodule", None), "renderer_options", None)
-        subject = source.subject[0].rpartition(":")[2]
-        if not options or not subject.isdigit() or not source.subject[0].startswith("render"):
-            return None
-        from lit_faces.rendering.renderer import FaceRenderer
-
-        who, zero = torch.full((STEPS,), int(subject)), torch.zeros(STEPS, dtype=torch.int64)
-        return FaceRenderer(**options).render(who, zero, zero, au=wanted, pose=source.pose.expand(STEPS, 3)).image
+            rows = []
+            for name, source in people.items():
+                rows += _rows(name, source, number, pl_module, judge, truth)
+            save_png(draw_strips(rows, number), folder / f"{au_key(number)}.png")
+            if photo is not None:
+                rows = _rows(photo.subject[0], photo, number, pl_module, judge, truth)
+                save_png(draw_strips(rows, number), folder / f"{au_key(number)}-photo.png")
 
 
-def draw_strips(strips: list[tuple[str, Tensor, list[float] | None]], number: int) -> Any:
-    """Rows of six pictures with titles and readings as a PIL picture."""
+def _judge(pl_module: LightningModule) -> AUDetector | None:
+    """The judge of the test that is running, else the packaged one, else none."""
+    judge = getattr(getattr(pl_module, "evaluation", None), "judge", None)
+    if judge is not None:
+        return judge
+    try:
+        return load_detector("packaged").to(pl_module.device)
+    except FileNotFoundError:
+        return None
+
+
+def _rows(
+    name: str, source: FaceBatch, number: int, pl_module: Any, judge: AUDetector | None, truth: Truth
+) -> list[Strip]:
+    """The generated strip of a source, and the true one where it can be rendered."""
+    many, landmarks, wanted = request(source, number)
+    made = to_uint8(pl_module.reenact(many.to(pl_module.device), landmarks, wanted).image).cpu()
+    rows = [Strip(name, made)]
+    if (images := truth.render(source, wanted)) is not None:
+        rows.append(Strip("  rendered truth", images.cpu()))
+    if judge is not None:
+        for row in rows:
+            row.readings = judge.predict_au(row.images)[:, AU_INDEX[number]].tolist()
+    return rows
+
+
+def draw_strips(strips: list[Strip], number: int) -> Image:
+    """Rows of STEPS pictures with titles and readings as a PIL picture."""
     from PIL import Image, ImageDraw
 
-    size = strips[0][1].shape[-1]
-    cell, left = int(size * 1.5), 130
-    sheet = Image.new("RGB", (left + STEPS * cell, 18 + len(strips) * (cell + 16)), "white")
+    cell = cell_size(strips[0].images.shape[-1])
+    row_height = cell + CAPTION
+    sheet = Image.new("RGB", (_NAMES + STEPS * cell, CAPTION + len(strips) * row_height), "white")
     draw = ImageDraw.Draw(sheet)
     for step in range(STEPS):
-        draw.text((left + step * cell + 4, 3), f"AU{number} asked {step}", fill="black")
-    for row, (name, images, read) in enumerate(strips):
-        y = 18 + row * (cell + 16)
-        draw.text((4, y + cell // 2), name, fill="black")
-        for step, image in enumerate(images):
-            picture = Image.fromarray(as_rgb(image)).resize((cell, cell), Image.Resampling.BICUBIC)
-            sheet.paste(picture, (left + step * cell, y))
-            if read is not None:
-                draw.text((left + step * cell + 4, y + cell + 2), f"judge reads {read[step]:.1f}", fill="black")
+        write(draw, _NAMES + step * cell + 3, 1, f"AU{number} asked {step * MAX_INTENSITY / (STEPS - 1):g}", cell - 4)
+    for row, strip in enumerate(strips):
+        y = CAPTION + row * row_height
+        write(draw, 3, y + cell // 2, strip.name, _NAMES - 6)
+        for step in range(STEPS):
+            x = _NAMES + step * cell
+            paste(sheet, strip.images[step], x, y, cell)
+            if strip.readings is not None:
+                write(draw, x + 3, y + cell + 1, f"judge reads {strip.readings[step]:.1f}", cell - 4)
     return sheet
