@@ -49,7 +49,14 @@ class EpochSampler(Sampler[int]):
             raise ValueError(f"{length} items cannot be shared by {world} processes: ask for more subjects or frames")
         if not 0 <= rank < world:
             raise ValueError(f"rank must be in 0..{world - 1}, got {rank}")
-        self.length, self.seed, self.shuffle, self.rank, self.world, self.even = length, seed, shuffle, rank, world, even
+        self.length, self.seed, self.shuffle, self.rank, self.world, self.even = (
+            length,
+            seed,
+            shuffle,
+            rank,
+            world,
+            even,
+        )
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -98,7 +105,12 @@ class FaceDataModule(LightningDataModule):
         super().__init__()
         if batch_size < 1 or eval_batch_size < 1:
             raise ValueError(f"batch sizes must be at least 1, got {batch_size} and {eval_batch_size}")
-        self.batch_size, self.eval_batch_size, self.seed, self.num_workers = batch_size, eval_batch_size, seed, num_workers
+        self.batch_size, self.eval_batch_size, self.seed, self.num_workers = (
+            batch_size,
+            eval_batch_size,
+            seed,
+            num_workers,
+        )
         self.pin_memory = torch.cuda.is_available() if pin_memory is None else pin_memory
         self.train_set: BatchDataset | None = None
         self.val_set: BatchDataset | None = None

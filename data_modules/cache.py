@@ -132,7 +132,7 @@ class RenderedCache:
             found = file.stat().st_size if file.is_file() else 0
             if found < expected:
                 raise ValueError(
-                    f"{file}: expected at least {expected} bytes, found {found}: the cache is damaged; delete the folder "
+                    f"{file}: expected at least {expected} bytes, found {found}: damaged; delete the folder "
                     f"{folder} and run again, it will be rendered anew"
                 )
 
@@ -188,7 +188,7 @@ def _render(plan: RenderPlan, folder: Path, device: str) -> None:
     free = shutil.disk_usage(partial).free
     if done == 0 and free < plan.nbytes * 1.05:
         raise OSError(
-            f"{partial.parent}: {len(plan):,} faces need {plan.nbytes / 2**30:.1f} GiB, {free / 2**30:.1f} GiB are free: "
+            f"{partial.parent}: {len(plan):,} faces need {plan.nbytes / 2**30:.1f} GiB, {free / 2**30:.1f} are free: "
             "choose another folder with --data.init_args.cache_dir or LIT_FACES_CACHE, or render fewer"
         )
     mode: Any = "r+" if done else "w+"

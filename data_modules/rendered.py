@@ -169,7 +169,9 @@ class RenderedFaces(FaceDataModule):
             if not 1 <= count <= 1_000_000:
                 raise ValueError(f"{stage}_subjects must be in 1..1,000,000, got {count}")
         if scenes < 1 or frames < 1 or eval_frames < 1:
-            raise ValueError(f"scenes, frames and eval_frames must be at least 1, got {scenes}, {frames}, {eval_frames}")
+            raise ValueError(
+                f"scenes, frames and eval_frames must be at least 1, got {scenes}, {frames}, {eval_frames}"
+            )
         if mode == "pairs" and (frames < 2 or eval_frames < 2):
             raise ValueError(f"mode 'pairs' needs frames and eval_frames of at least 2, got {frames} and {eval_frames}")
         if mode == "pairs" and augment is not None:

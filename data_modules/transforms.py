@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from lit_faces.core.sample import FaceBatch
 
-_PAD = 4  # cv2.BORDER_REPLICATE is 1, but albumentations wants it by number; reflect_101 (4) hides the seam better
+_PAD = 1  # cv2.BORDER_REPLICATE: with reflection albumentations reflects the keypoints too
 
 
 class FaceAugment:
@@ -43,7 +43,13 @@ class FaceAugment:
         colour: float = 0.3,
         degrade: float = 0.2,
     ) -> None:
-        for name, value in (("flip", flip), ("scale", scale), ("shift", shift), ("colour", colour), ("degrade", degrade)):
+        for name, value in (
+            ("flip", flip),
+            ("scale", scale),
+            ("shift", shift),
+            ("colour", colour),
+            ("degrade", degrade),
+        ):
             if not 0 <= value <= 1:
                 raise ValueError(f"{name} must be in 0..1, got {value}")
         self.flip, self.rotate, self.scale, self.shift = flip, rotate, scale, shift
@@ -55,7 +61,7 @@ class FaceAugment:
 
     def _build(self) -> Any:
         os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # before the import, or it calls home
-        import albumentations as A  # noqa: N812
+        import albumentations as A
         import cv2
 
         cv2.setNumThreads(0)
@@ -113,9 +119,11 @@ class FaceAugment:
         seed = int.from_bytes(hashlib.sha256(repr(key).encode()).digest()[:4], "little")
         if np.random.default_rng(seed).random() < self.flip:
             image = np.ascontiguousarray(image[:, ::-1])
-            points = points[np.asarray(MIRROR)] * np.array([-1, 1], np.float32) + np.array([image.shape[1] - 1, 0], np.float32)
+            points = points[np.asarray(MIRROR)] * np.array([-1, 1], np.float32) + np.array(
+                [image.shape[1] - 1, 0], np.float32
+            )
             pose *= np.array([-1, 1, -1], np.float32)
-        unknown: NDArray[np.bool_] = np.isnan(points).any(axis=1)
+        unknown = np.asarray(np.isnan(points).any(axis=1))
         self._pipeline.set_random_seed(seed)
         result = self._pipeline(image=image, keypoints=np.where(unknown[:, None], 0, points).astype(np.float32))
         moved = np.asarray(result["keypoints"], dtype=np.float32)[:, :2]

@@ -68,7 +68,9 @@ def split_arguments(argv: list[str]) -> tuple[list[Path], list[str]]:
             files.append(existing_file(Path(argument)))
         else:
             candidates = [str(path) for path in sorted(Path("experiments").glob("*.y*ml"))]
-            raise UsageError(f"{argument!r} is neither an experiment file nor an option{suggestion(argument, candidates)}")
+            raise UsageError(
+                f"{argument!r} is neither an experiment file nor an option{suggestion(argument, candidates)}"
+            )
     return files, options
 
 
@@ -146,9 +148,8 @@ def find_class(path: str, where: str) -> type | None:
     found = getattr(module, class_name, None)
     if found is None:
         names = [name for name, value in vars(module).items() if inspect.isclass(value)]
-        raise UsageError(
-            f"{where}: no {class_name!r} in module {module_name!r}{suggestion(class_name, names, prefix=f'{module_name}.')}"
-        )
+        hint = suggestion(class_name, names, prefix=f"{module_name}.")
+        raise UsageError(f"{where}: no {class_name!r} in module {module_name!r}{hint}")
     return found if inspect.isclass(found) else None
 
 
@@ -209,7 +210,9 @@ def _check_classes(node: Any, path: str, where: str) -> None:
     if isinstance(node.get("class_path"), str):
         for key in node:
             if key not in RESERVED:
-                raise UsageError(f"{where}: unknown key {path}.{key}{suggestion(str(key), RESERVED, prefix=f'{path}.')}")
+                raise UsageError(
+                    f"{where}: unknown key {path}.{key}{suggestion(str(key), RESERVED, prefix=f'{path}.')}"
+                )
         cls = find_class(node["class_path"], f"{where}: {path}.class_path")
         names = parameters(cls) if cls is not None else None
         for key in node.get("init_args") or {}:

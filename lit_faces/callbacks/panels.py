@@ -32,7 +32,7 @@ def hues(angle: Tensor) -> Tensor:
 
 
 def flow_colours(flow: Tensor) -> Tensor:
-    """Backward flow (h, w, 2) in crop coordinates as uint8 (3, h, w): hue: where pixels come from, grey: no motion."""
+    """Backward flow (h, w, 2) in crop coordinates as uint8 (3, h, w): hue: where from, grey: no motion."""
     x, y = flow.float().cpu().nan_to_num(0.0).unbind(-1)
     strength = (torch.hypot(x, y) / _FULL_FLOW).clamp(0, 1)
     return ((0.5 + (hues(torch.atan2(y, x)) - 0.5) * strength) * 255).to(torch.uint8)

@@ -7,7 +7,7 @@ import time
 from typing import Any
 
 from pytorch_lightning import LightningModule, Trainer
-from pytorch_lightning.callbacks import Callback, TQDMProgressBar
+from pytorch_lightning.callbacks import Callback, ProgressBar, TQDMProgressBar
 
 
 def progress_callback(every_s: float = 20.0) -> Callback:
@@ -15,15 +15,20 @@ def progress_callback(every_s: float = 20.0) -> Callback:
     return TQDMProgressBar(refresh_rate=2, leave=False) if sys.stderr.isatty() else ProgressLines(every_s)
 
 
-class ProgressLines(TQDMProgressBar):
+class ProgressLines(ProgressBar):
     """One line every ``every_s`` seconds: epoch, step, images/s, time left, and what the progress bar would show."""
 
     def __init__(self, every_s: float = 20.0) -> None:
         super().__init__()
-        self.disable()
         self.every_s = every_s
         self._last = self._start = 0.0
         self._first = 0
+
+    def disable(self) -> None:
+        """Nothing to switch off: there is no bar."""
+
+    def enable(self) -> None:
+        """Nothing to switch on."""
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock."""

@@ -31,7 +31,7 @@ _RENDERER = "lit_faces.rendering.renderer.FaceRenderer"
 
 @dataclass
 class Strip:
-    """One row: its name, pictures uint8 (STEPS, 3, S, S), and the judge's readings of the AU if there is one."""
+    """One row: name, pictures uint8 (STEPS, 3, S, S), and the judge's readings of the AU if there is one."""
 
     name: str
     images: Tensor
@@ -90,7 +90,7 @@ class Truth:
         self._renderer: Any = None
 
     def render(self, source: FaceBatch, wanted: Tensor) -> Tensor | None:
-        """Pictures uint8 (STEPS, 3, S, S) of the person, scene and pose of ``source``, or None if not rendered."""
+        """Pictures uint8 (STEPS, 3, S, S) of ``source``'s person, scene and pose, or None if not rendered."""
         name, _, digits = source.subject[0].rpartition(":") if source.subject else ("", "", "")
         rendered = bool(source.source) and source.source[0].startswith("rendered")
         if not self.options or not rendered or not digits.isdigit() or not name.endswith(str(self.options["seed"])):

@@ -201,12 +201,6 @@ def test_ranks_share_one_order() -> None:
         EpochSampler(2, world=3)
 
 
-@pytest.mark.xfail(
-    raises=IndexError,
-    strict=True,
-    reason="FaceAugment fills borders by reflection, for which albumentations returns 9 x 68 keypoints; delete this mark "
-    "once data_modules.transforms._PAD is cv2.BORDER_REPLICATE (1)",
-)
 def test_augmentation_moves_picture_and_landmarks_by_key_alone(tmp_path: Path) -> None:
     batch, keys = faces(tmp_path, mode="frames").train_set.__getitems__([0, 5, 9]), [(0, 1), (0, 2), (0, 3)]
     together = FaceAugment()(batch, keys)
