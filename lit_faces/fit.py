@@ -250,6 +250,13 @@ def _checkpoint(path: Path, cli: LightningCLI) -> Path:
     return file
 
 
+def _batches_done(file: Path) -> int:
+    """Training batches behind a checkpoint. metrics.csv counts batches; ``global_step`` counts optimiser steps."""
+    from lit_faces.core.weights import load_checkpoint
+
+    return int(load_checkpoint(file)["loops"]["fit_loop"]["epoch_loop.batch_progress"]["total"]["ready"])
+
+
 def _same_architecture(state: dict[str, Any], model: Any, file: Path) -> None:
     own = model.state_dict()
     for name, value in state.items():
@@ -295,9 +302,7 @@ def run(plan: _Plan) -> LightningCLI:
     resume = _checkpoint(Path(plan.resume), cli) if plan.resume else None
     start = None
     if resume is not None:
-        from lit_faces.core.weights import load_checkpoint
-
-        start = int(load_checkpoint(resume)["global_step"])
+        start = _batches_done(resume)
     if cli.config.test_only:
         _load_for_test(Path(cli.config.test_only), cli)
     trainer = cli.trainer

@@ -1,5 +1,6 @@
 """python -m lit_faces.fit, as typed: a whole small run, resuming, and what is answered to mistakes."""
 
+import csv
 import json
 from pathlib import Path
 
@@ -73,10 +74,21 @@ def test_a_whole_run_leaves_everything_in_its_folder(experiment: Path) -> None:
     assert json.loads((again / "results.json").read_text())["test/l1"] == pytest.approx(results["test/l1"], rel=1e-4)
 
 
-def test_killed_and_resumed_gives_the_same_weights(experiment: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("accumulate", ["1", "2"])
+def test_killed_and_resumed_gives_the_same_weights(
+    experiment: Path, monkeypatch: pytest.MonkeyPatch, accumulate: str
+) -> None:
     from lit_faces.tasks.reenactment import ReenactmentGAN
 
-    options = ["--fit_only", "--wandb", "disabled", "--checkpoint_every", "1"]
+    options = [
+        "--fit_only",
+        "--wandb",
+        "disabled",
+        "--checkpoint_every",
+        "1",
+        "--model.init_args.accumulate",
+        accumulate,
+    ]
     assert main([str(experiment), "--name", "whole", *options]) == 0
     whole = next((experiment.parent / "runs" / "whole").iterdir())
     original, steps = ReenactmentGAN.training_step, []
@@ -98,6 +110,10 @@ def test_killed_and_resumed_gives_the_same_weights(experiment: Path, monkeypatch
     ]
     for name, value in states[0].items():
         assert torch.equal(value, states[1][name]), name
+    steps_logged = [
+        [row["step"] for row in csv.DictReader((folder / "metrics.csv").open())] for folder in (whole, killed)
+    ]
+    assert steps_logged[0] == steps_logged[1]  # nothing lost, nothing twice
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ from lit_faces.rendering.sampler import Frames, People, Scenes, sample_frames, s
 from lit_faces.rendering.shading import Surface, shade
 
 #: Part of every cache key: change it when pictures change.
-RENDER_VERSION = "1"
+RENDER_VERSION = "2"
 Part = tuple[Tensor, Tensor, Frames]
 _CHUNK = 8  # pictures at once: keeps the working set in the processor's cache
 

@@ -344,7 +344,7 @@ def build_basis(height: int, width: int, device: torch.device | str = "cpu") -> 
 def compose(basis: Basis, weights: dict[str, Tensor]) -> Tensor:
     """Per-person textures float32 (B, PERSONAL, H * W) from weights of each group (B, K)."""
     batch = next(iter(weights.values())).shape[0]
-    out = basis.constant[:PERSONAL].expand(batch, -1, -1).contiguous()
+    out = basis.constant[:PERSONAL].expand(batch, -1, -1).clone(memory_format=torch.contiguous_format)
     top, bottom, first, last = basis.window
     face = out.view(batch, -1, *basis.size)[:, :, top:bottom, first:last]
     relief = [name for name in weights if name in RELIEF_GROUPS]

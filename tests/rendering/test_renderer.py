@@ -38,6 +38,12 @@ def test_the_same_face_in_any_batch(renderer: FaceRenderer) -> None:
     assert torch.equal(together.au_intensity[13], alone.au_intensity[0])
 
 
+def test_rendering_one_face_leaves_no_trace(renderer: FaceRenderer) -> None:
+    one = torch.tensor([4])
+    pictures = [renderer.render(one, one).image for _ in range(3)]
+    assert torch.equal(pictures[0], pictures[1]) and torch.equal(pictures[0], pictures[2])
+
+
 def test_other_seeds_are_other_people(renderer: FaceRenderer) -> None:
     one = renderer.render(torch.tensor([5]), torch.tensor([0]))
     other = FaceRenderer(size=64, seed=4).render(torch.tensor([5]), torch.tensor([0]))
