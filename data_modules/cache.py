@@ -28,7 +28,7 @@ from tqdm import tqdm
 from lit_faces.core.facs import NUM_AUS
 from lit_faces.core.sample import FaceBatch
 
-LAYOUT = 2  # of the files below
+LAYOUT = 3  # of the files below
 CHUNK = 64  # faces of one render call
 NEUTRAL_POSE = (6.0, 4.0, 3.0)  # standard deviations of yaw, pitch, roll of a neutral frame, degrees
 
@@ -49,6 +49,7 @@ class RenderPlan:
         scenes: scenes (light, background, camera) of each person.
         frames: frames (AUs, pose, gaze) of each scene.
         neutral_first: whether the first frame of a scene is neutral.
+        poses: distinct poses (and gazes) of each scene, dealt to its frames in turn; 0 gives every frame its own.
     """
 
     renderer: str
@@ -59,6 +60,7 @@ class RenderPlan:
     scenes: int
     frames: int
     neutral_first: bool
+    poses: int = 0
 
     def __len__(self) -> int:
         return self.subjects * self.scenes * self.frames
@@ -234,6 +236,13 @@ def _render_chunk(renderer: Any, plan: RenderPlan, rows: Tensor) -> Iterator[tup
         asked: dict[str, Tensor] = {}
         if is_neutral:
             asked = {"au": torch.zeros(len(part), NUM_AUS), "pose": _neutral_pose(plan, subject, frame)}
+        elif plan.poses:
+            within = frame % plan.frames
+            asked = {"posed_as": frame - within + within % plan.poses}
+            if plan.neutral_first:  # the first pose is the neutral frame's
+                first = (within % plan.poses == 0)[:, None]
+                pose = _neutral_pose(plan, subject, asked["posed_as"])
+                asked["pose"] = torch.where(first, pose, torch.full_like(pose, torch.nan))
         yield part, renderer.render(subject, frame, scene, **asked)
 
 

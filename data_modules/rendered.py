@@ -126,6 +126,10 @@ class RenderedFaces(FaceDataModule):
         head: ``parametric``, or ``ict:PATH``.
         focus_aus: AUs that are active more often.
         yaw_limit: largest yaw, degrees.
+        poses: distinct poses (and gazes) of each training scene; 0 gives every frame its own. With 2, nearly half of
+            the training pairs differ in their AUs alone, which teaches what an AU looks like.
+        smooth_share: share of people whose skin hardly wrinkles.
+        spread: how far faces differ in shape, in units of the usual.
         renderer: class path of the renderer.
         render_device: device to render on; None means CUDA when it is there.
         cache_dir: where rendered faces are kept; None means ``$LIT_FACES_CACHE`` or ``~/.cache/lit_faces``.
@@ -155,6 +159,9 @@ class RenderedFaces(FaceDataModule):
         head: str = "parametric",
         focus_aus: list[int] = [6, 17],  # noqa: B006  (never changed; jsonargparse shows it as the default)
         yaw_limit: float = 25.0,
+        poses: int = 0,
+        smooth_share: float = 0.0,
+        spread: float = 1.0,
         renderer: str = "lit_faces.rendering.renderer.FaceRenderer",
         render_device: str | None = None,
         cache_dir: str | None = None,
@@ -176,9 +183,12 @@ class RenderedFaces(FaceDataModule):
             raise ValueError(f"mode 'pairs' needs frames and eval_frames of at least 2, got {frames} and {eval_frames}")
         if mode == "pairs" and augment is not None:
             raise ValueError("augment is for mode 'frames': a pair must be two pictures of one person in one light")
+        if not 0 <= poses <= frames:
+            raise ValueError(f"poses must be in 0..frames ({frames}), got {poses}")
         if size < 32:
             raise ValueError(f"size must be at least 32 pixels, got {size}")
         self.mode, self.counts, self.scenes, self.augment = mode, counts, scenes, augment
+        self.poses = {"train": poses, "val": 0, "test": 0}
         self.frames = {"train": frames, "val": eval_frames, "test": eval_frames}
         self.pairs_per_epoch, self.neutral_source, self.identity_share = pairs_per_epoch, neutral_source, identity_share
         self.renderer, self.render_device, self.cache_dir = renderer, render_device, cache_dir
@@ -189,6 +199,9 @@ class RenderedFaces(FaceDataModule):
             "focus_aus": tuple(focus_aus),
             "yaw_limit": yaw_limit,
         }
+        for name, value, usual in (("smooth_share", smooth_share, 0.0), ("spread", spread, 1.0)):
+            if value != usual:
+                self.renderer_options[name] = value
 
     def plan(self, stage: str) -> RenderPlan:
         """Who is rendered for ``train``, ``val`` or ``test``."""
@@ -201,6 +214,7 @@ class RenderedFaces(FaceDataModule):
             scenes=self.scenes,
             frames=self.frames[stage],
             neutral_first=self.mode == "pairs",
+            poses=self.poses[stage],
         )
 
     def _cache(self, stage: str) -> RenderedCache:

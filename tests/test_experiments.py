@@ -45,6 +45,6 @@ def test_there_are_three_baselines() -> None:
     assert len(BASELINES) == 3
 
 
-def test_judge_base_weights_and_main_job_have_different_people() -> None:
-    seeds = [read(f"{name}.yaml")["data"]["init_args"]["seed"] for name in ("au6_17", "base", "judge")]
-    assert len(set(seeds)) == 3
+def test_judge_critic_base_weights_and_main_job_have_different_people() -> None:
+    seeds = [read(f"{name}.yaml")["data"]["init_args"]["seed"] for name in ("au6_17", "base", "critic", "judge")]
+    assert len(set(seeds)) == 4

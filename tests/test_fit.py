@@ -17,6 +17,7 @@ model:
     generator: {class_path: lit_faces.models.generators.fused.FusedGenerator, init_args: {width: 8, condition_width: 8}}
     discriminator: {class_path: lit_faces.models.discriminators.MultiScaleDiscriminator, init_args: {width: 8}}
     init: scratch
+    critic: null
     judge: null
     evaluation_images: 0
 data:

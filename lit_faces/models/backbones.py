@@ -70,13 +70,26 @@ class AlignedFaceNet(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         """Pictures (B, 3, S, S) in [-1, 1] -> features (B, num_features)."""
         x = functional.relu(self.norm(self.stem(functional.pixel_unshuffle(image, 2))))
-        x = self.blocks(x)
+        return self._pool(self.blocks(x))
+
+    def stages(self, image: Tensor) -> tuple[list[Tensor], Tensor]:
+        """Pictures (B, 3, S, S) in [-1, 1] -> the maps after every block (B, C, h, w), and the features."""
+        x = functional.relu(self.norm(self.stem(functional.pixel_unshuffle(image, 2))))
+        maps = []
+        for block in self.blocks:
+            x = block(x)
+            maps.append(x)
+        return maps, self._pool(x)
+
+    def _pool(self, x: Tensor) -> Tensor:
         placed = functional.adaptive_avg_pool2d(functional.relu(self.reduce(x)), 4)
         return self.drop(torch.cat([x.mean((2, 3)), placed.flatten(1)], 1))
 
 
-def _aligned_face_net(widths: tuple[int, ...], kwargs: dict[str, Any]) -> AlignedFaceNet:
-    return AlignedFaceNet(widths=widths, drop_rate=float(kwargs.get("drop_rate", 0.0)))
+def _aligned_face_net(
+    widths: tuple[int, ...], kwargs: dict[str, Any], depths: tuple[int, ...] = (1, 2, 2, 1)
+) -> AlignedFaceNet:
+    return AlignedFaceNet(widths, depths, float(kwargs.get("drop_rate", 0.0)))
 
 
 @register_model
@@ -89,6 +102,12 @@ def aligned_face_small(pretrained: bool = False, **kwargs: Any) -> AlignedFaceNe
 def aligned_face_base(pretrained: bool = False, **kwargs: Any) -> AlignedFaceNet:
     """Widths 24-48-96-192."""
     return _aligned_face_net((24, 48, 96, 192), kwargs)
+
+
+@register_model
+def aligned_face_deep(pretrained: bool = False, **kwargs: Any) -> AlignedFaceNet:
+    """Widths 24-48-112-192, deeper where it is cheap."""
+    return _aligned_face_net((24, 48, 112, 192), kwargs, (1, 2, 3, 2))
 
 
 def build_backbone(name: str, weights: Path | str | None = None, drop_rate: float = 0.0) -> tuple[nn.Module, int]:

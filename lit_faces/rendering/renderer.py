@@ -42,18 +42,24 @@ class FaceRenderer:
         focus_aus: AUs that are drawn on their own in most frames; () for the natural mixture.
         yaw_limit: yaw is uniform within +- this angle (degrees); pitch and roll are narrower.
         supersample: pictures are drawn this much larger and averaged.
+        smooth_share: share of people whose skin hardly wrinkles: their AUs show in the geometry alone.
+        spread: how far faces differ in shape, in units of the usual.
 
     Raises:
-        ValueError: size is not a positive multiple of 8.
+        ValueError: size is not a positive multiple of 8, or a share is outside 0..1.
     """
 
     def __init__(
         self, size: int = 128, seed: int = 0, head: str = "parametric", device: torch.device | str = "cpu",
         focus_aus: tuple[int, ...] = (), yaw_limit: float = 25.0, supersample: float = 1.5,
+        smooth_share: float = 0.0, spread: float = 1.0,
     ) -> None:  # fmt: skip
         if size <= 0 or size % 8:
             raise ValueError(f"size must be a positive multiple of 8, got {size}")
+        if not 0 <= smooth_share <= 1 or spread < 0:
+            raise ValueError(f"smooth_share must be in 0..1 and spread 0 or more, got {smooth_share} and {spread}")
         self.size, self.seed, self.supersample = size, seed, supersample
+        self.smooth_share, self.spread = smooth_share, spread
         self.device = torch.device(device)
         keep_freed_memory()
         self.focus_aus, self.yaw_limit = tuple(focus_aus), yaw_limit
@@ -67,6 +73,7 @@ class FaceRenderer:
         scenes: Tensor | None = None,
         au: Tensor | None = None,
         pose: Tensor | None = None,
+        posed_as: Tensor | None = None,
     ) -> FaceBatch:
         """Render one picture for every entry.
 
@@ -75,7 +82,8 @@ class FaceRenderer:
             frames: int64 (B,), which frame of that person (pose, AUs, gaze, sensor noise).
             scenes: int64 (B,), light, background and camera; by default every frame has its own.
             au: float (B, 19), intensities 0..5 instead of the sampled ones; NaN keeps the sampled value.
-            pose: float (B, 3), yaw, pitch, roll in degrees instead of the sampled ones.
+            pose: float (B, 3), yaw, pitch, roll in degrees instead of the sampled ones; NaN keeps the sampled value.
+            posed_as: int64 (B,), frames of the same people whose pose and gaze are taken instead of their own.
         """
         scenes = frames if scenes is None else scenes
 
@@ -89,9 +97,14 @@ class FaceRenderer:
                 drawn = replace(
                     drawn, au=torch.where(keep, drawn.au, given), emotion=torch.where(keep.all(1), drawn.emotion, -1)
                 )
+            if posed_as is not None:
+                other = sample_frames(self.seed, who, posed_as[pick].to(self.device), self.focus_aus, self.yaw_limit)
+                drawn = replace(drawn, pose=other.pose, gaze=other.gaze)
             if pose is not None:
-                drawn = replace(drawn, pose=pose[pick].to(self.device, torch.float32))
-            image, landmarks = self._chunk(sample_people(self.seed, who), sample_scenes(self.seed, who, where), drawn)
+                turned = pose[pick].to(self.device, torch.float32)
+                drawn = replace(drawn, pose=torch.where(turned.isnan(), drawn.pose, turned))
+            people = sample_people(self.seed, who, self.smooth_share, self.spread)
+            image, landmarks = self._chunk(people, sample_scenes(self.seed, who, where), drawn)
             return image, landmarks, drawn
 
         parts = _in_threads(chunk, range(0, len(subjects), _CHUNK), self.device)

@@ -124,15 +124,18 @@ def _trait(u: Tensor, share: float) -> Tensor:
     return torch.where(u < share, 0.35 + 0.65 * u / share, torch.zeros_like(u))
 
 
-def sample_people(seed: int, subjects: Tensor) -> People:
-    """Identities for subject numbers (B,)."""
+def sample_people(seed: int, subjects: Tensor, smooth_share: float = 0.0, spread: float = 1.0) -> People:
+    """Identities for subject numbers (B,).
+
+    ``smooth_share`` of them have skin that hardly wrinkles; ``spread`` scales how far faces differ in shape.
+    """
     keys = key(seed, _PERSON, subjects)
     z = normal(keys, 160)
     u = uniform(keys + 1, 200)
     dimensions = len(MODES) + len(EXTRA_MODES)
     sex = (2.2 * (u[:, 0] - 0.5)).clamp(-1, 1)
     age = u[:, 1]
-    shape = 1.02 * z[:, :dimensions].clamp(-2.0, 2.0)
+    shape = 1.02 * spread * z[:, :dimensions].clamp(-2.0, 2.0)
     names = list(MODES)
     inner = [
         name.startswith(("nose", "mouth", "upper_lip", "lower_lip", "eye", "brow", "asym"))
@@ -179,6 +182,8 @@ def sample_people(seed: int, subjects: Tensor) -> People:
         [(u[:, 136] < 0.10).float(), 23 + 4 * u[:, 137], 15 + 6 * u[:, 138], 0.7 + 1.3 * u[:, 139], u[:, 140]], 1
     )
     strength = (0.75 + 0.55 * u[:, 141]) * (0.85 + 0.5 * age)
+    youth = uniform(keys + 5, 2)
+    strength = torch.where(youth[:, 0] < smooth_share, 0.3 * youth[:, 1], strength)
     mix = u[:, 142 : 142 + 1].expand(-1, len(WRINKLED_AUS))
     mix = (0.5 * mix + 0.5 * uniform(keys + 2, len(WRINKLED_AUS))).clamp(0, 1)
     wrinkle = torch.stack([1 - mix, mix], 2).reshape(len(mix), -1) * strength[:, None]

@@ -34,7 +34,12 @@ def jitter_colours(image: Tensor, generator: torch.Generator, strength: float = 
 
 
 def move(
-    image: Tensor, generator: torch.Generator, shift: float = 0.04, scale: float = 0.06, roll: float = 6.0
+    image: Tensor,
+    generator: torch.Generator,
+    shift: float = 0.04,
+    scale: float = 0.06,
+    roll: float = 6.0,
+    stretch: float = 0.06,
 ) -> Tensor:
     """Small shifts, scales and rolls, and half of the pictures mirrored: float (B, 3, H, W) -> the same.
 
@@ -44,19 +49,29 @@ def move(
         shift: largest shift, share of the crop.
         scale: largest change of scale, share.
         roll: largest roll, degrees.
+        stretch: largest change of the aspect, share: long and broad faces out of the same one.
     """
     batch = len(image)
     factor = 1 + (torch.rand(batch, generator=generator) * 2 - 1) * scale
+    aspect = 1 + (torch.rand(batch, generator=generator) * 2 - 1) * stretch
     angle = (torch.rand(batch, generator=generator) * 2 - 1) * (roll * torch.pi / 180)
     mirror = torch.where(torch.rand(batch, generator=generator) < 0.5, -1.0, 1.0)
     offset = (torch.rand(batch, 2, generator=generator) * 2 - 1) * (2 * shift)
     cosine, sine = angle.cos() * factor, angle.sin() * factor
     rows = [
-        torch.stack([cosine * mirror, -sine, offset[:, 0]], 1),
-        torch.stack([sine * mirror, cosine, offset[:, 1]], 1),
+        torch.stack([cosine * mirror * aspect, -sine / aspect, offset[:, 0]], 1),
+        torch.stack([sine * mirror * aspect, cosine / aspect, offset[:, 1]], 1),
     ]
     grid = functional.affine_grid(torch.stack(rows, 1).to(image.device), list(image.shape), align_corners=False)
     return functional.grid_sample(image, grid, padding_mode="border", align_corners=False)
+
+
+def relight(image: Tensor, generator: torch.Generator, strength: float = 0.25) -> Tensor:
+    """A soft ramp of light across the face, any direction: float (B, 3, H, W) in [-1, 1] -> the same, clipped."""
+    line = torch.linspace(-1, 1, image.shape[-1], device=image.device)
+    slope = ((torch.rand(2, len(image), 1, 1, 1, generator=generator) * 2 - 1) * strength).to(image.device)
+    ramp = 1 + slope[0] * line.view(1, 1, 1, -1) + slope[1] * line.view(1, 1, -1, 1)
+    return ((image + 1) * ramp - 1).clamp(-1.0, 1.0)
 
 
 def degrade(image: Tensor, generator: torch.Generator) -> Tensor:
@@ -72,7 +87,7 @@ def degrade(image: Tensor, generator: torch.Generator) -> Tensor:
 def augment_frames(image: Tensor, generator: torch.Generator) -> Tensor:
     """All of the above, for detectors: float (B, 3, H, W) in [-1, 1] -> the same."""
     with torch.autocast(image.device.type, enabled=False):
-        return degrade(jitter_colours(move(image.float(), generator), generator), generator)
+        return degrade(jitter_colours(relight(move(image.float(), generator), generator), generator), generator)
 
 
 def mirror_pairs(source: FaceBatch, target: FaceBatch, generator: torch.Generator) -> tuple[FaceBatch, FaceBatch]:

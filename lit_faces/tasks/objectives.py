@@ -12,6 +12,7 @@ from lit_faces.losses.adversarial import feature_matching, hinge_discriminator, 
 from lit_faces.losses.reconstruction import feature_distance, flow_smoothness, gradient_pyramid, weighted_l1
 from lit_faces.models.discriminators import MultiScaleDiscriminator, Request, Verdict
 from lit_faces.models.generators.output import GeneratorOutput
+from lit_faces.tasks.critic import AUCritic
 from lit_faces.tasks.pairs import Example
 
 _JUDGED = ("adversarial", "features", "au")
@@ -33,6 +34,8 @@ class LossWeights:
         smooth: roughness of the residual flow.
         identity: 1 - cosine of the identity network's features.
         r1: the discriminator's gradient penalty; 0 leaves it to its spectral norm.
+        critic: distance of the AU critic's features of generated and real frame.
+        critic_au: squared distance of the AUs that the critic reads on both.
     """
 
     l1: float = 1.0
@@ -46,6 +49,8 @@ class LossWeights:
     smooth: float = 0.01
     identity: float = 0.0
     r1: float = 0.0
+    critic: float = 0.1
+    critic_au: float = 1.0
 
     def total(self, losses: dict[str, Tensor], judged: float = 1.0) -> Tensor:
         """The weighted sum of terms by name; ``judged`` scales those that the discriminator gives."""
@@ -89,6 +94,14 @@ def identity_term(weights: LossWeights, network: nn.Module | None, image: Tensor
     if network is None or not weights.identity:
         return {}
     return {"identity": feature_distance(network, image, target)}
+
+
+def critic_terms(weights: LossWeights, critic: AUCritic | None, image: Tensor, target: Tensor) -> dict[str, Tensor]:
+    """What the frozen AU critic sees otherwise than on the real frame, unweighted."""
+    if critic is None or not (weights.critic or weights.critic_au):
+        return {}
+    features, au = critic.distances(image, target)
+    return {"critic": features, "critic_au": au}
 
 
 def discriminator_terms(

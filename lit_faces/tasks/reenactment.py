@@ -29,11 +29,13 @@ from lit_faces.models.generators.output import GeneratorOutput
 from lit_faces.tasks.attention import AttentionWatch
 from lit_faces.tasks.au_detector import WEIGHTS
 from lit_faces.tasks.base import FaceTask, quiet_save_hyperparameters
+from lit_faces.tasks.critic import AUCritic
 from lit_faces.tasks.evaluation import ReenactmentEvaluation, pixel_figures
 from lit_faces.tasks.objectives import (
     DEFAULT_WEIGHTS,
     LossWeights,
     adversarial_terms,
+    critic_terms,
     discriminator_terms,
     identity_term,
     reconstruction_terms,
@@ -71,6 +73,7 @@ class ReenactmentGAN(FaceTask):
         augment: mirror half of the pairs and vary brightness, contrast and colour, alike in both frames.
         weights: of the losses, see :class:`~lit_faces.tasks.objectives.LossWeights`.
         identity_network: frozen module, pictures to features, or null.
+        critic: weight file of the AU critic (a perceptual loss), ``packaged``, or null. Never the judge.
         judge: weight file of the AU judge, ``packaged``, or null for no AU fidelity in the test. Never a loss term.
         features: feature extractor of FID, KID and IS: ``dlib``, ``inception``, ``timm:NAME``.
         evaluation_images: test pictures that get dlib's landmarks and embeddings (0.25 s each).
@@ -105,6 +108,7 @@ class ReenactmentGAN(FaceTask):
         augment: bool = True,
         weights: LossWeights = DEFAULT_WEIGHTS,
         identity_network: nn.Module | None = None,
+        critic: str | None = "packaged",
         judge: str | None = "packaged",
         features: str = "dlib",
         evaluation_images: int = 240,
@@ -123,6 +127,9 @@ class ReenactmentGAN(FaceTask):
         self.automatic_optimization = False
         self.generator, self.discriminator = generator, discriminator
         self.identity_network = identity_network
+        if critic is not None and critic not in (None, "packaged") and critic == judge:
+            raise ValueError(f"critic and judge are both {critic}: what trains a generator cannot referee it")
+        self.critic = None if critic is None else AUCritic(critic)
         self.init, self.judge, self.export = init, judge, export
         self.lr, self.lr_discriminator, self.betas, self.warmup = lr, lr_discriminator, (betas[0], betas[1]), warmup
         self.accumulate, self.clip, self.ema_decay = accumulate, clip, ema_decay
@@ -256,6 +263,7 @@ class ReenactmentGAN(FaceTask):
         output = self.generator(example.source, example.condition)
         losses = reconstruction_terms(self.weights, example, output)
         losses |= identity_term(self.weights, self.identity_network, output.image, example.target)
+        losses |= critic_terms(self.weights, self.critic, output.image, example.target)
         report: dict[str, Tensor] = {}
         if self.discriminator is not None:
             report, prepared, real = self._teach_discriminator(example, output.image.detach(), optimizers[1], last)

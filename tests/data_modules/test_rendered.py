@@ -30,7 +30,13 @@ class FakeRenderer:
         self.size, self.seed = size, seed
 
     def render(
-        self, subjects: Tensor, frames: Tensor, scenes: Tensor, au: Tensor | None = None, pose: Tensor | None = None
+        self,
+        subjects: Tensor,
+        frames: Tensor,
+        scenes: Tensor,
+        au: Tensor | None = None,
+        pose: Tensor | None = None,
+        posed_as: Tensor | None = None,
     ) -> FaceBatch:
         if self.fail_after is not None and len(self.calls) >= self.fail_after:
             raise KeyboardInterrupt
@@ -39,6 +45,9 @@ class FakeRenderer:
         draws = [generator_for(self.seed, s, f) for s, f in zip(subjects.tolist(), frames.tolist())]
         if au is None:
             au = torch.stack([torch.rand(NUM_AUS, generator=g) * 5 for g in draws])
+        own = frames if posed_as is None else posed_as
+        turned = own[:, None].expand(-1, 3).float() + 100
+        pose = turned if pose is None else torch.where(pose.isnan(), turned, pose)
         colour = torch.stack([subjects % 251, scenes % 251, frames % 251], dim=1).to(torch.uint8)
         return FaceBatch(
             image=colour[:, :, None, None].expand(-1, -1, self.size, self.size).contiguous(),
@@ -46,7 +55,7 @@ class FakeRenderer:
             au_intensity=au,
             au_occurrence=(au >= 2).float(),
             emotion=torch.full((n,), -1),
-            pose=torch.zeros(n, 3) if pose is None else pose,
+            pose=pose,
             subject=[str(s) for s in subjects.tolist()],
             source=["fake"] * n,
             frame=frames,
@@ -151,6 +160,17 @@ def test_evaluation_asks_every_other_frame_of_a_neutral_source_once(tmp_path: Pa
     assert len(asked) == len(set(asked)) == 3 * 2 * 2
 
 
+def test_frames_of_a_scene_can_share_a_few_poses(tmp_path: Path) -> None:
+    cache = faces(tmp_path, poses=2).train_set.cache
+    pose = cache.gather(torch.arange(len(cache))).pose.view(10, 4, 3)
+    assert torch.equal(pose[:, 0], pose[:, 2]) and torch.equal(pose[:, 1], pose[:, 3])
+    assert not torch.equal(pose[:, 0], pose[:, 1])
+    assert float(pose[:, 0].abs().max()) <= 12  # the neutral frame's
+    held_out = faces(tmp_path, poses=2).test_set.cache
+    pose = held_out.gather(torch.arange(len(held_out))).pose.view(6, 3, 3)
+    assert not torch.equal(pose[:, 0], pose[:, 2])
+
+
 def test_identity_share_gives_pairs_without_change(tmp_path: Path) -> None:
     pairs = faces(tmp_path, identity_share=0.5, pairs_per_epoch=400).train_set
     same = [source == target for source, target in map(pairs.rows, range(400))]
@@ -239,6 +259,7 @@ def test_augmentation_mirrors_picture_landmarks_and_pose(tmp_path: Path) -> None
         ({"frames": 1}, "needs frames and eval_frames of at least 2"),
         ({"scenes": 0}, "scenes, frames and eval_frames must be at least 1"),
         ({"size": 16}, "at least 32 pixels"),
+        ({"poses": 5}, "poses must be in 0..frames"),
         ({"batch_size": 0}, "batch sizes must be at least 1"),
         ({"augment": FaceAugment()}, "augment is for mode 'frames'"),
         ({"renderer": "lit_faces.rendering.renderer.NoRenderer"}, "no class"),

@@ -6,7 +6,7 @@ from lit_faces.models.backbones import build_backbone
 from lit_faces.models.heads import AUHead
 
 
-@pytest.mark.parametrize("name", ["aligned_face_small", "aligned_face_base", "resnet10t"])
+@pytest.mark.parametrize("name", ["aligned_face_small", "aligned_face_base", "aligned_face_deep", "resnet10t"])
 def test_backbones_by_name(name):
     network, width = build_backbone(name)
     features = network.eval()(torch.zeros(2, 3, 64, 64))
@@ -38,3 +38,11 @@ def test_the_place_of_a_feature_counts():
     picture[1, :, 48:56, 24:40] = 1.0
     features = network.eval()(picture)
     assert (features[0] - features[1]).abs().max() > 1e-3
+
+
+def test_stages_end_in_the_features():
+    network = build_backbone("aligned_face_small")[0].eval()
+    picture = torch.rand(2, 3, 64, 64) * 2 - 1
+    maps, features = network.stages(picture)
+    assert [m.shape[-1] for m in maps] == [32, 16, 16, 8, 8, 4]
+    assert torch.equal(features, network(picture))

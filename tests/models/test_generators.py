@@ -6,8 +6,9 @@ from lit_faces.models.conditioning import Condition
 from lit_faces.models.generators.au_vector import AUVectorGenerator
 from lit_faces.models.generators.fused import FusedGenerator
 from lit_faces.models.generators.landmark_only import LandmarkOnlyGenerator
+from lit_faces.models.generators.templates import AUTemplates
 from lit_faces.models.generators.warp_only import WarpOnlyGenerator
-from lit_faces.models.warping import canonical_face, landmark_flow, warp
+from lit_faces.models.warping import canonical_face, landmark_flow, regular_grid, warp
 
 SIZE = 64
 ALL = [FusedGenerator, LandmarkOnlyGenerator, AUVectorGenerator, WarpOnlyGenerator]
@@ -131,5 +132,48 @@ def test_bfloat16_keeps_the_geometry():
 
 
 def test_sizes_of_the_networks_compare():
-    count = {kind.name: sum(p.numel() for p in kind().parameters()) for kind in ALL}
+    count = {
+        kind.name: sum(p.numel() for name, p in kind().named_parameters() if not name.startswith("templates."))
+        for kind in ALL
+    }  # the templates are a look-up table
     assert min(count.values()) > 300_000 and max(count.values()) < 650_000
+
+
+def templates(channels=6):
+    made = AUTemplates(channels, cells=32, coarse=8)
+    with torch.no_grad():
+        made.fine.normal_(generator=torch.Generator().manual_seed(0))
+    return made
+
+
+def centred(size=16, batch=2):
+    """Mean-face coordinates of a face that is the mean face."""
+    return regular_grid(size).expand(batch, -1, -1, -1)
+
+
+def test_templates_are_linear_in_the_request_and_silent_without_one():
+    made, face = templates(), centred()
+    nothing = made(request(intensity=0.0), face, SIZE)
+    assert nothing.shape == (2, 6, SIZE, SIZE) and nothing.abs().max() == 0
+    some, more = (made(request(intensity=i), face, SIZE) for i in (2.0, 4.0))
+    assert some.abs().max() > 0 and torch.allclose(2 * some, more, atol=1e-5)
+    both = request(intensity=2.0)
+    both.target_au[:, AU_INDEX[17]] = 4.0
+    assert torch.allclose(made(both, face, SIZE), some + made(request(au=17, intensity=4.0), face, SIZE), atol=1e-5)
+
+
+def test_templates_of_a_symmetric_face_are_symmetric_or_change_their_sign():
+    mixed = templates()(request(), centred(), SIZE)
+    assert torch.allclose(mixed[:, :4], mixed[:, :4].flip(-1), atol=1e-5)
+    assert torch.allclose(mixed[:, 4:], -mixed[:, 4:].flip(-1), atol=1e-5)
+
+
+def test_templates_follow_the_face():
+    made, face = templates(), centred(batch=1)
+    moved = made(request(batch=1), face - torch.tensor([0.25, 0.0]), SIZE)  # the face stands 8 pixels to the right
+    assert torch.allclose(moved[..., 16:56], made(request(batch=1), face, SIZE)[..., 8:48], atol=1e-4)
+
+
+def test_templates_that_cannot_be_mirrored_are_refused():
+    with pytest.raises(ValueError, match="must be even"):
+        AUTemplates(4, cells=31)

@@ -118,3 +118,32 @@ def test_scanned_head_renders_and_does_not_code_what_it_lacks() -> None:
     assert batch.image.float().std() > 20
     assert batch.au_intensity[:, AU_INDEX[23]].isnan().all() and batch.au_intensity[:, AU_INDEX[6]].isfinite().all()
     assert batch.source == ["rendered/ict"] * 2
+
+
+def test_posed_as_takes_pose_and_gaze_of_another_frame(renderer: FaceRenderer) -> None:
+    who, own, other = torch.tensor([2]), torch.tensor([5]), torch.tensor([9])
+    au = torch.zeros(1, NUM_AUS)
+    like = renderer.render(who, own, own, au=au, posed_as=other)
+    assert torch.equal(like.pose, renderer.render(who, other).pose)
+    assert torch.allclose(like.landmarks, renderer.render(who, other, own, au=au).landmarks, atol=1e-4)
+
+
+def test_smooth_people_show_an_au_in_their_geometry_alone() -> None:
+    usual, smooth = FaceRenderer(64, 3), FaceRenderer(64, 3, smooth_share=1.0)
+    who = torch.arange(4)
+    for au, same in ((neutral_au(4), True), (neutral_au(4, AU06=5.0), False)):
+        a, b = (r.render(who, who, au=au) for r in (usual, smooth))
+        assert torch.equal(a.landmarks, b.landmarks)
+        assert torch.equal(a.image, b.image) == same
+    with pytest.raises(ValueError, match="smooth_share must be"):
+        FaceRenderer(64, smooth_share=2.0)
+
+
+def test_spread_moves_faces_apart() -> None:
+    def variety(spread: float) -> float:
+        who = torch.arange(12)
+        pose = torch.zeros(12, 3)
+        points = FaceRenderer(64, 3, spread=spread).render(who, who, au=neutral_au(12), pose=pose).landmarks
+        return float(points.std(0).mean())
+
+    assert variety(1.3) > 1.1 * variety(1.0) > 1.2 * variety(0.6)

@@ -35,7 +35,9 @@ def build(generator=None, discriminator=True, **options):
     torch.manual_seed(0)
     network = generator or FusedGenerator(width=4, condition_width=8)
     critic = MultiScaleDiscriminator(width=4) if discriminator else None
-    return ReenactmentGAN(network, critic, **{"init": "scratch", "judge": None, "evaluation_images": 0, **options})
+    return ReenactmentGAN(
+        network, critic, **{"init": "scratch", "critic": None, "judge": None, "evaluation_images": 0, **options}
+    )
 
 
 def trainer(path, **options):

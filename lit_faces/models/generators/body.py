@@ -89,6 +89,7 @@ class AppearanceNet(nn.Module):
         block: class of the modulated blocks, called with (width, condition_width).
         condition_width: channels of the condition.
         full_condition: channels of the condition at full resolution.
+        half_condition: channels of the condition at half resolution.
         full_width: channels at full resolution.
     """
 
@@ -99,6 +100,7 @@ class AppearanceNet(nn.Module):
         block: type[nn.Module],
         condition_width: int,
         full_condition: int,
+        half_condition: int,
         full_width: int = 16,
     ) -> None:
         super().__init__()
@@ -106,7 +108,7 @@ class AppearanceNet(nn.Module):
         self.to_quarter = conv(5 * width, 2 * width, 1)
         self.quarter_blocks = nn.ModuleList(block(2 * width, condition_width) for _ in range(depth))
         self.to_half = conv(3 * width + 12, width, 1)
-        self.half_blocks = nn.ModuleList(block(width, condition_width) for _ in range(depth))
+        self.half_blocks = nn.ModuleList(block(width, half_condition) for _ in range(depth))
         self.to_full = conv(width, 4 * (full_width - 3), 1)
         self.full = block(full_width, full_condition)
         self.heads = zero_conv(full_width, 8)
@@ -199,6 +201,7 @@ class WarpRenderBody(nn.Module):
         condition_width: channels of the condition that the blocks get.
         motion_condition: channels of the maps that the motion network gets beside the features.
         full_condition: channels of the condition at full resolution.
+        half_condition: channels of the condition at half resolution; None means ``condition_width``.
     """
 
     def __init__(
@@ -209,11 +212,13 @@ class WarpRenderBody(nn.Module):
         condition_width: int,
         motion_condition: int,
         full_condition: int,
+        half_condition: int | None = None,
     ) -> None:
         super().__init__()
         self.encoder = Encoder(width)
         self.motion = MotionNet(2 * width + motion_condition, 48)
-        self.appearance = AppearanceNet(width, depth, block, condition_width, full_condition)
+        half_condition = condition_width if half_condition is None else half_condition
+        self.appearance = AppearanceNet(width, depth, block, condition_width, full_condition, half_condition)
 
     def forward(
         self, source: Tensor, geometry: Geometry, motion_condition: Tensor, conditions: Sequence[Tensor]

@@ -3,19 +3,21 @@
     source (B,3,S,S) ── encoder ── 1/2, 1/4, 1/8 ──┐ warp at three scales
     landmarks ── thin-plate spline ── flow ──(+)───┤
                                               │    │   appearance net: blocks modulated by the condition maps,
-    heatmaps, AU maps, face coordinates ── motion net  the last one at full resolution
+    heatmaps, AU maps, face coordinates ── motion net  the last ones also by the AU templates
                                     └──────────────┴── keep K, attention A, residual, repaint
 
     out = K (warp(source) + A tanh(residual)) + (1 - K) repaint
 
 AU maps: (target - source intensity) x the AU's anatomical mask, the absolute target, and a mask of the AUs whose source
 intensity is unknown (a photograph): there the request is absolute. The face coordinates come free with the spline and
-say where on the mean face a pixel lies, which is what places a crow's foot.
+say where on the mean face a pixel lies; by them the learnt AU templates (:mod:`.templates`) are looked up at full
+resolution, which is what places a crow's foot.
 """
 
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as functional
 from torch import Tensor, nn
 
 from lit_faces.core.facs import MAX_INTENSITY, NUM_AUS
@@ -23,6 +25,7 @@ from lit_faces.models.blocks import MapModulatedBlock, activate, conv, upsample
 from lit_faces.models.conditioning import NUM_PARTS, Condition, check_condition, landmark_heatmaps
 from lit_faces.models.generators.body import NUM_FACE_FEATURES, Geometry, WarpRenderBody, face_features, solve_geometry
 from lit_faces.models.generators.output import GeneratorOutput
+from lit_faces.models.generators.templates import AUTemplates
 
 NUM_CONDITION_MAPS = 3 * NUM_AUS + 2 * (NUM_PARTS + 1) + NUM_FACE_FEATURES
 
@@ -52,16 +55,34 @@ class FusedGenerator(nn.Module):
         width: channels at half resolution; parameters grow with its square (32: 0.5 M).
         depth: modulated blocks a scale.
         condition_width: channels of the embedded condition maps.
+        templates: channels of the AU templates; 0 leaves them out.
+        template_cells: side of the AU templates; 96 serve crops of 128 pixels.
     """
 
     name = "fused"
 
-    def __init__(self, width: int = 32, depth: int = 1, condition_width: int = 48) -> None:
+    def __init__(
+        self,
+        width: int = 32,
+        depth: int = 1,
+        condition_width: int = 48,
+        templates: int = 8,
+        template_cells: int = 96,
+    ) -> None:
         super().__init__()
         self.embed = nn.Sequential(conv(NUM_CONDITION_MAPS, condition_width), nn.LeakyReLU(0.1))
         self.refine = conv(condition_width, condition_width)
         self.to_full = conv(condition_width, 12, 1)
-        self.body = WarpRenderBody(width, depth, MapModulatedBlock, condition_width, condition_width, full_condition=12)
+        self.templates = AUTemplates(templates, template_cells) if templates else None
+        self.body = WarpRenderBody(
+            width,
+            depth,
+            MapModulatedBlock,
+            condition_width,
+            condition_width + templates,
+            full_condition=12 + templates,
+            half_condition=condition_width + templates,
+        )
 
     def forward(self, source: Tensor, condition: Condition) -> GeneratorOutput:
         """Source float (B, 3, S, S) in [-1, 1] and its request -> :class:`GeneratorOutput`.
@@ -76,5 +97,11 @@ class FusedGenerator(nn.Module):
         embedded = self.embed(maps)
         embedded = embedded + self.refine(embedded)
         fine = activate(self.to_full(embedded))
-        scales = [upsample(embedded, s) for s in (size // 2, size // 4, size // 8)]
-        return self.body(source, geometry, embedded, [upsample(fine, size), *scales])
+        full, *scales = [upsample(fine, size), *(upsample(embedded, s) for s in (size // 2, size // 4, size // 8))]
+        if self.templates is None:
+            return self.body(source, geometry, embedded, [full, *scales])
+        sharp = self.templates(condition, geometry.face, size).to(embedded.dtype)
+        half = functional.avg_pool2d(sharp, 2)
+        motion = functional.adaptive_avg_pool2d(half, embedded.shape[-1])
+        scales[0] = torch.cat([scales[0], half], 1)
+        return self.body(source, geometry, torch.cat([embedded, motion], 1), [torch.cat([full, sharp], 1), *scales])
