@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from lit_faces.core.facs import AUS, NUM_AUS
 from lit_faces.core.landmarks import FaceAnalyser
+from lit_faces.metrics.identity import choose_threshold
 from lit_faces.rendering import post
 from lit_faces.rendering.renderer import FaceRenderer
 
@@ -45,7 +46,8 @@ def identity(renderer: FaceRenderer, analyser: FaceAnalyser, people: int, each: 
     """AUC of dlib's embedding distance, same against different people."""
     subjects = torch.arange(people).repeat_interleave(each)
     batch = renderer.render(subjects, torch.arange(each).repeat(people))
-    vectors = analyser.batch_embeddings(batch.image).numpy()
+    embeddings = analyser.batch_embeddings(batch.image)
+    vectors = embeddings.numpy()
     distance = np.linalg.norm(vectors[:, None] - vectors[None], axis=-1)
     upper = np.triu_indices(len(vectors), 1)
     distance, same = distance[upper], (subjects[:, None] == subjects[None]).numpy()[upper]
@@ -55,6 +57,8 @@ def identity(renderer: FaceRenderer, analyser: FaceAnalyser, people: int, each: 
     print(
         f"{people} identities x {each}: same {ours.mean():.2f} +- {ours.std():.2f}, different {others.mean():.2f} +- {others.std():.2f}, AUC {auc:.4f}"
     )
+    threshold = choose_threshold(embeddings, batch.subject).threshold
+    print(f"threshold of one person, for `identity_threshold` of the experiments: {threshold:.3f}")
 
 
 def action_units(renderer: FaceRenderer, people: int, scan: Path | None) -> None:

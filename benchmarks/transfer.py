@@ -28,7 +28,7 @@ def read(
     renderer = FaceRenderer(detector.size, HELD_OUT_SEED, head, focus_aus=focus)
     subjects = torch.arange(count // frames).repeat_interleave(frames)
     batch = renderer.render(subjects, torch.arange(frames).repeat(count // frames))
-    return batch.au_intensity, detector.predict_au(batch.image), subjects
+    return batch.au_intensity, detector.predict_au(batch.image, mirror=True), subjects
 
 
 def per_au(truth: Tensor, predicted: Tensor) -> Tensor:

@@ -26,6 +26,8 @@ AU_COLUMNS = {
     "MAE": "test/au_fidelity/mae/*",
     "leak": "test/leak/*",
     "judge's own ICC": "test/judge/icc/*",
+    "ICC - neutral": "test/au_fidelity/icc_neutral/*",
+    "judge - neutral": "test/judge/icc_neutral/*",
 }
 
 

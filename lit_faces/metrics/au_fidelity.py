@@ -3,6 +3,10 @@
 The judge's reading of the generated image is compared with what was asked (ICC(3,1) and mean absolute error), and its
 *change* against the source image is summed up where no change was asked (leak).  The judge is a trained detector with
 errors of its own: print its own accuracy beside every figure.
+
+Morphology looks like expression: half of a judge's error is the same on every picture of a person. ``icc_neutral``
+reads the *change* against the source picture, added to the source's known AUs (neutral-frame subtraction, as in
+OpenFace: Baltrusaitis et al. 2015), for the generated and for the real frames alike.
 """
 
 from __future__ import annotations
@@ -10,7 +14,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lit_faces.core.facs import AU_KEYS, NUM_AUS
+from lit_faces.core.facs import AU_KEYS, MAX_INTENSITY, NUM_AUS
 from lit_faces.metrics.icc import Kind, StreamingICC, check_pair, mean_of_defined
 
 UNCHANGED = 0.25  # an AU was "not asked to change" when asked and source intensity differ by at most this
@@ -31,7 +35,7 @@ class AUFidelity(StreamingICC):
     leak_count: Tensor
 
     def __init__(self, kind: Kind = "3,1", unchanged: float = UNCHANGED) -> None:
-        super().__init__(NUM_AUS, kind)
+        super().__init__(2 * NUM_AUS, kind)  # the reading as it is, and relative to the source's
         self.unchanged = unchanged
         for name in ("error_sum", "error_count", "leak_sum", "leak_count"):
             self.add_state(name, torch.zeros(NUM_AUS, dtype=torch.float64), dist_reduce_fx="sum")
@@ -52,7 +56,9 @@ class AUFidelity(StreamingICC):
         """
         for other in (judged, source_asked, source_judged):
             check_pair(asked, other, NUM_AUS)
-        super().update(asked, judged)
+        known = asked.masked_fill(source_asked.isnan(), float("nan"))
+        relative = (judged - source_judged + source_asked.nan_to_num(0.0)).clamp(0.0, MAX_INTENSITY)
+        super().update(torch.cat([asked, known], 1), torch.cat([judged, relative], 1))
         self._add("error", (judged - asked).abs())
         change = (judged - source_judged).abs()
         still = (asked - source_asked).abs() <= self.unchanged  # False where either is NaN
@@ -65,12 +71,14 @@ class AUFidelity(StreamingICC):
         getattr(self, f"{name}_count").add_(known.sum(0))
 
     def compute(self) -> dict[str, Tensor]:  # type: ignore[override]
-        """Flat dict of scalars: ``icc/AU06``, ``mae/AU06``, ``leak/AU06`` for each AU, and ``icc/mean`` and so on.
+        """Flat dict of scalars: ``icc/AU06`` ..., ``icc/mean``, and so for ``icc_neutral``, ``mae`` and ``leak``.
 
         MAE and leak are in FACS grades.  NaN where undefined; the means are over the AUs where a value is defined.
         """
+        icc, relative = super().compute().split(NUM_AUS)
         columns = {
-            "icc": super().compute(),
+            "icc": icc,
+            "icc_neutral": relative,
             "mae": (self.error_sum / self.error_count).float(),
             "leak": (self.leak_sum / self.leak_count).float(),
         }

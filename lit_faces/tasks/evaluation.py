@@ -1,15 +1,17 @@
 """The test of a generator on people it has never seen, figure by figure beside the same figure of the real frames.
 
     au_fidelity/icc|mae/AU06 ..., /mean    judge's reading of the generated picture against what was asked
+    au_fidelity/icc_neutral/AU06 ...       the same, of its reading less that of the person's source picture
     leak/AU06 ..., /mean                   judged change of AUs that were not asked to change
-    judge/icc|mae|leak/AU06 ..., /mean     the same for the real target frames: the judge's own errors
+    judge/icc|icc_neutral|mae|leak/...     the same for the real target frames: the judge's own errors
     l1, l1_changed, gradient_changed       distance to the real frame; copy_...: of an unchanged copy of the source
     keep, attention                        share of pixels copied; mean attention
     nme, nme_found, real/nme ...           dlib's landmarks on generated (real) pictures against the asked ones
     identity/distance, same_share, ...     dlib embedding of source and generated (real/: real) face
     fid_P, kid_P, is_P                     P is the protocol, for example n240_dlib
 
-The judge reads every picture. dlib takes a quarter of a second for each, so it sees the first ``images`` pairs only.
+The judge reads every picture and its mirror image. dlib takes a quarter of a second for each, so it sees the first
+``images`` pairs only.
 """
 
 from __future__ import annotations
@@ -91,9 +93,9 @@ class ReenactmentEvaluation:
             self.sums.setdefault(name, []).append(torch.stack([value.cpu() * number, torch.tensor(number)]))
         if self.judge is not None:
             asked, was = target.au_intensity.cpu(), source.au_intensity.cpu()
-            before = self.judge.predict_au(source.image)
-            self.fidelity.update(asked, self.judge.predict_au(fake), was, before)
-            self.reading.update(asked, self.judge.predict_au(target.image), was, before)
+            before = self.judge.predict_au(source.image, mirror=True)
+            self.fidelity.update(asked, self.judge.predict_au(fake, mirror=True), was, before)
+            self.reading.update(asked, self.judge.predict_au(target.image, mirror=True), was, before)
         left = max(0, self.images - self.seen)
         if left:
             some = slice(0, left)

@@ -22,7 +22,9 @@ def test_a_perfect_generator_and_judge():
     metric = AUFidelity()
     metric.update(asked, asked, source, source)
     result = metric.compute()
-    assert set(result) == {f"{kind}/{key}" for kind in ("icc", "mae", "leak") for key in (*AU_KEYS, "mean")}
+    assert set(result) == {
+        f"{kind}/{key}" for kind in ("icc", "icc_neutral", "mae", "leak") for key in (*AU_KEYS, "mean")
+    }
     assert all(value.ndim == 0 for value in result.values())
     assert float(result["icc/AU06"]) == pytest.approx(1) and float(result["icc/mean"]) == pytest.approx(1)
     assert float(result["mae/AU06"]) == 0 and float(result["mae/mean"]) == 0
@@ -90,3 +92,16 @@ def test_wrong_shapes_are_named():
     good = torch.zeros(2, NUM_AUS)
     with pytest.raises(ValueError, match=r"expected two \(B, 19\), got \(2, 19\) and \(3, 19\)"):
         AUFidelity().update(good, good, good, torch.zeros(3, NUM_AUS))
+
+
+def test_the_neutral_reading_takes_a_persons_own_error_off() -> None:
+    generator = torch.Generator().manual_seed(3)
+    asked = torch.rand(60, NUM_AUS, generator=generator) * 2 + 1
+    person = torch.rand(60, NUM_AUS, generator=generator) * 2  # what the judge takes for expression
+    metric, source = AUFidelity(), torch.zeros(60, NUM_AUS)
+    metric.update(asked, asked + person, source, person)
+    result = metric.compute()
+    assert float(result["icc_neutral/AU06"]) == pytest.approx(1, abs=1e-6) and result["icc/AU06"] < 0.8
+    metric.reset()
+    metric.update(asked, asked + person, torch.full_like(source, float("nan")), person)
+    assert metric.compute()["icc_neutral/AU06"].isnan()  # the source's AUs are not known
