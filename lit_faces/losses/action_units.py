@@ -94,3 +94,36 @@ def masked_concordance(predicted: Tensor, target: Tensor) -> Tensor:
     concordance = 2 * covariance / scale.clamp(min=1e-6)
     varies = variance[1] > 1e-6
     return _known_mean(1.0 - concordance, varies, None)
+
+
+def masked_logit_bce(
+    logits: Tensor, occurrence: Tensor, positive: Tensor | None = None, negative: Tensor | None = None
+) -> Tensor:
+    """Binary cross-entropy of logits over coded entries.
+
+    Args:
+        logits: float (B, A).
+        occurrence: float (B, A), 0 or 1, NaN = not coded.
+        positive: float (A,), weight of present AUs, or None for 1.
+        negative: float (A,), weight of absent ones, or None for 1.
+    """
+    known = ~occurrence.isnan()
+    target = occurrence.nan_to_num(0.0).float()
+    loss = functional.binary_cross_entropy_with_logits(logits.float(), target, reduction="none")
+    if positive is not None:
+        loss = torch.where(target > 0.5, loss * positive, loss)
+    if negative is not None:
+        loss = torch.where(target > 0.5, loss, loss * negative)
+    return _known_mean(loss, known, None)
+
+
+def masked_cross_entropy(logits: Tensor, label: Tensor, weight: Tensor | None = None) -> Tensor:
+    """Cross-entropy over coded labels; 0 when nothing is coded.
+
+    Args:
+        logits: float (B, C).
+        label: int64 (B,), -1 = not coded.
+        weight: float (C,), importance of each class, or None.
+    """
+    loss = functional.cross_entropy(logits.float(), label, weight, ignore_index=-1, reduction="none")
+    return loss.sum() / (label >= 0).sum().clamp(min=1)

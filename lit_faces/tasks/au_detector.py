@@ -1,8 +1,16 @@
-"""Train an AU-intensity detector; with ``experiments/judge.yaml``, the referee of the generators."""
+"""Train an AU detector; with ``experiments/judge.yaml``, the referee of the generators.
+
+picture -> backbone -> features -> intensity 0..5 of 19 AUs
+                                -> occurrence logits      (``occurrence_head``)
+                                -> expression logits      (``expression_head``: neutral and seven emotions)
+
+When training ends, scale and thresholds are fitted on the validation people and travel with the weights.
+"""
 
 from __future__ import annotations
 
 import inspect
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +21,39 @@ from torch import Tensor, nn
 from lit_faces.core.facs import AU_INDEX, AU_KEYS, MAX_INTENSITY
 from lit_faces.core.sample import FaceBatch
 from lit_faces.core.weights import load_state, load_weights, save_weights
-from lit_faces.losses.action_units import masked_bce, masked_concordance, masked_mse, masked_ordinal
+from lit_faces.losses.action_units import (
+    masked_bce,
+    masked_concordance,
+    masked_cross_entropy,
+    masked_logit_bce,
+    masked_mse,
+    masked_ordinal,
+)
 from lit_faces.metrics.icc import StreamingICC
 from lit_faces.models.backbones import build_backbone
-from lit_faces.models.heads import AUHead
+from lit_faces.models.heads import NUM_EXPRESSIONS, AUHead, Calibration, LogitHead, Prevalence
 from lit_faces.tasks.augmentation import augment_frames
 from lit_faces.tasks.base import FaceTask, quiet_save_hyperparameters
 
 WEIGHTS = Path(__file__).parent.parent / "weights"
 WEIGHTS_FILE = "detector.safetensors"
 _KIND = "au_detector"
+_PARTS = ("backbone.", "head.", "occurrence.", "expression.", "calibration.")
+
+
+@dataclass
+class Reading:
+    """What a detector reads on B faces; a head that it does not have is None.
+
+    Attributes:
+        intensity: float32 (B, 19), 0..5.
+        occurrence: float32 (B, 19), logits.
+        expression: float32 (B, 8), logits in the order of ``EMOTIONS``.
+    """
+
+    intensity: Tensor
+    occurrence: Tensor | None = None
+    expression: Tensor | None = None
 
 
 class AUDetector(FaceTask):
@@ -42,7 +73,12 @@ class AUDetector(FaceTask):
         weight_mse: weight of the squared error (full scale = 1).
         weight_concordance: weight of 1 - concordance correlation, which keeps predictions from shrinking to the mean.
         weight_ordinal: weight of the cumulative-link loss.
-        weight_occurrence: weight of the cross-entropy of occurrence.
+        weight_occurrence: weight of the cross-entropy of occurrence; of the occurrence head where there is one (rare
+            AUs then weigh as much as frequent ones), of the intensity's distance to grade 2 otherwise.
+        weight_expression: weight of the cross-entropy of the expression head, rare expressions raised likewise.
+        occurrence_head: whether occurrence has a head of its own.
+        expression_head: whether expressions are read.
+        calibrate: fit scale and thresholds on the validation people when training ends.
         augment: change light, place, noise and blur of training pictures, and mirror half of them.
         channels_last: memory format of the network.
         compile: compile the backbone.
@@ -64,6 +100,10 @@ class AUDetector(FaceTask):
         weight_concordance: float = 0.5,
         weight_ordinal: float = 0.0,
         weight_occurrence: float = 0.0,
+        weight_expression: float = 0.3,
+        occurrence_head: bool = False,
+        expression_head: bool = False,
+        calibrate: bool = False,
         augment: bool = True,
         channels_last: bool = True,
         compile: bool = False,
@@ -80,7 +120,9 @@ class AUDetector(FaceTask):
             "concordance": weight_concordance,
             "ordinal": weight_ordinal,
             "occurrence": weight_occurrence,
+            "expression": weight_expression if expression_head else 0.0,
         }
+        self.occurrence_head, self.expression_head, self.calibrate = occurrence_head, expression_head, calibrate
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self.compile_networks = compile
         self.configure()
@@ -89,6 +131,12 @@ class AUDetector(FaceTask):
         """The backbone and its head."""
         self.backbone, width = build_backbone(self.backbone_name, self.backbone_weights, self.drop_rate)
         self.head = AUHead(width)
+        self.occurrence = LogitHead(width, len(AU_KEYS)) if self.occurrence_head else None
+        self.expression = LogitHead(width, NUM_EXPRESSIONS) if self.expression_head else None
+        self.calibration = Calibration()
+        self.prevalence = nn.ModuleDict(
+            {"occurrence": Prevalence(len(AU_KEYS), 0.2), "expression": Prevalence(NUM_EXPRESSIONS, 0.125)}
+        )
         nn.Module.to(self.backbone, memory_format=self.memory_format)
         if self.compile_networks:
             self.backbone.compile()
@@ -97,45 +145,95 @@ class AUDetector(FaceTask):
         """ICC(3,1) from global sums, one an AU."""
         self.val_icc = StreamingICC(num_outputs=len(AU_KEYS), kind="3,1")
         self.test_icc = StreamingICC(num_outputs=len(AU_KEYS), kind="3,1")
+        self._seen_in_validation: list[Tensor] = []
 
-    def forward(self, image: Tensor) -> Tensor:
-        """Pictures float (B, 3, S, S) in [-1, 1] -> float32 (B, 19), intensity 0..5."""
+    def features(self, image: Tensor) -> Tensor:
+        """Pictures float (B, 3, S, S) in [-1, 1] -> features (B, D) that the heads read."""
         if image.shape[-1] != self.size:
             down = image.shape[-1] > self.size
             image = functional.interpolate(
                 image, size=(self.size, self.size), mode="bilinear", align_corners=False, antialias=down
             )
-        return self.head(self.backbone(image.contiguous(memory_format=self.memory_format)))
+        return self.backbone(image.contiguous(memory_format=self.memory_format))
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Pictures float (B, 3, S, S) in [-1, 1] -> float32 (B, 19), intensity 0..5, not yet calibrated."""
+        return self.head(self.features(image))
+
+    def read(self, image: Tensor) -> Reading:
+        """Pictures float (B, 3, S, S) in [-1, 1] -> what every head reads, intensities not yet calibrated."""
+        features = self.features(image)
+        return Reading(
+            self.head(features),
+            None if self.occurrence is None else self.occurrence(features),
+            None if self.expression is None else self.expression(features),
+        )
 
     @torch.no_grad()
-    def predict_au(self, images: Tensor, batch_size: int = 64) -> Tensor:
-        """Intensities of pictures uint8 (B, 3, H, W): float32 (B, 19) on the CPU, 0..5. Leaves the mode as it was."""
+    def predict_au(self, images: Tensor, batch_size: int = 64, mirror: bool = False) -> Tensor:
+        """Calibrated intensities of pictures uint8 (B, 3, H, W): float32 (B, 19) on the CPU, 0..5.
+
+        ``mirror`` reads the mirror images too and averages: AUs are labelled for both sides of the face together.
+        """
+        found = self.predict(images, batch_size).intensity
+        return 0.5 * (found + self.predict(images.flip(-1), batch_size).intensity) if mirror else found
+
+    @torch.no_grad()
+    def predict(self, images: Tensor, batch_size: int = 64) -> Reading:
+        """What is read on pictures uint8 (B, 3, H, W), on the CPU, intensities calibrated; the mode stays."""
         if not len(images):
-            return torch.zeros(0, len(AU_KEYS))
+            return Reading(torch.zeros(0, len(AU_KEYS)))
         training = self.training
         self.eval()
-        found = []
-        for chunk in images.split(batch_size):
-            found.append(self(chunk.to(self.device).float() / 127.5 - 1.0).float().cpu())
+        parts = [self.read(chunk.to(self.device).float() / 127.5 - 1.0) for chunk in images.split(batch_size)]
         self.train(training)
-        return torch.cat(found)
+        occurrence, expression = (
+            None if getattr(parts[0], name) is None else torch.cat([getattr(p, name) for p in parts]).cpu()
+            for name in ("occurrence", "expression")
+        )
+        intensity = self.calibration(torch.cat([p.intensity.float() for p in parts]))
+        return Reading(intensity.cpu(), occurrence, expression)
 
-    def losses(self, predicted: Tensor, batch: FaceBatch) -> dict[str, Tensor]:
+    def occurs(self, reading: Reading) -> Tensor:
+        """Occurrence 0/1, float32 (B, 19): the reading at the thresholds that were fitted on validation people."""
+        scores = reading.intensity if reading.occurrence is None else reading.occurrence.sigmoid()
+        return (scores >= self.calibration.threshold.to(scores.device)).float()
+
+    def losses(self, reading: Reading, batch: FaceBatch) -> dict[str, Tensor]:
         """The losses whose weight is not zero, unweighted."""
+        intensity = reading.intensity
         functions = {
-            "mse": lambda: masked_mse(predicted, batch.au_intensity),
-            "concordance": lambda: masked_concordance(predicted, batch.au_intensity),
-            "ordinal": lambda: masked_ordinal(predicted, batch.au_intensity),
-            "occurrence": lambda: masked_bce(predicted, batch.au_occurrence),
+            "mse": lambda: masked_mse(intensity, batch.au_intensity),
+            "concordance": lambda: masked_concordance(intensity, batch.au_intensity),
+            "ordinal": lambda: masked_ordinal(intensity, batch.au_intensity),
+            "occurrence": lambda: self._occurrence_loss(reading, batch),
+            "expression": lambda: self._expression_loss(reading, batch),
         }
         return {name: function() for name, function in functions.items() if self.loss_weights[name]}
+
+    def _occurrence_loss(self, reading: Reading, batch: FaceBatch) -> Tensor:
+        if reading.occurrence is None:
+            return masked_bce(reading.intensity, batch.au_occurrence)
+        prevalence: Any = self.prevalence["occurrence"]
+        if self.training:
+            prevalence.update(batch.au_occurrence)
+        return masked_logit_bce(reading.occurrence, batch.au_occurrence, *prevalence.weights())
+
+    def _expression_loss(self, reading: Reading, batch: FaceBatch) -> Tensor:
+        if reading.expression is None:
+            return batch.au_intensity.new_zeros(())
+        prevalence: Any = self.prevalence["expression"]
+        coded = batch.emotion[batch.emotion >= 0]
+        if self.training and len(coded):
+            prevalence.update(functional.one_hot(coded, NUM_EXPRESSIONS))
+        return masked_cross_entropy(reading.expression, batch.emotion, prevalence.weights()[0])
 
     def training_step(self, batch: FaceBatch, batch_idx: int) -> Tensor:
         """Augment, predict, and sum the weighted losses."""
         image = batch.image_float()
         if self.augment:
             image = augment_frames(image, self.step_generator())
-        losses = self.losses(self(image), batch)
+        losses = self.losses(self.read(image), batch)
         total = torch.stack([self.loss_weights[name] * value for name, value in losses.items()]).sum()
         self.count(len(batch))
         if self.batches_seen % self.log_every() == 0:
@@ -145,18 +243,41 @@ class AUDetector(FaceTask):
         return total
 
     def validation_step(self, batch: FaceBatch, batch_idx: int) -> None:
-        """Collect the sums of the ICC."""
-        predicted = self(batch.image_float())
-        self.val_icc.update(batch.au_intensity, predicted)
-        self.log("val/mse", masked_mse(predicted, batch.au_intensity), batch_size=len(batch))
+        """Collect the sums of the ICC, and what calibration needs."""
+        reading = self.read(batch.image_float())
+        self.val_icc.update(batch.au_intensity, reading.intensity)
+        self.log("val/mse", masked_mse(reading.intensity, batch.au_intensity), batch_size=len(batch))
+        if self.calibrate:
+            scores = reading.intensity if reading.occurrence is None else reading.occurrence.sigmoid()
+            row = reading.intensity, batch.au_intensity, scores, batch.au_occurrence
+            self._seen_in_validation.append(torch.stack([x.detach().float().cpu() for x in row]))
 
     def on_validation_epoch_end(self) -> None:
-        """Log ``val/icc/AU06`` ... and ``val/icc/mean``."""
+        """Log ``val/icc/AU06`` ... and ``val/icc/mean``; fit the calibration."""
         self._log_icc("val", self.val_icc)
+        if self.calibrate and self._seen_in_validation and not self.trainer.sanity_checking:
+            self._calibrate(torch.cat(self._seen_in_validation, 1))
+        self._seen_in_validation.clear()
+
+    def _calibrate(self, rows: Tensor) -> None:
+        """Fit scale, shift and thresholds to (4, n, 19): intensity, its truth, occurrence score, its truth."""
+        if self.trainer.world_size > 1:
+            gathered: list[Any] = [None] * self.trainer.world_size
+            torch.distributed.all_gather_object(gathered, rows)
+            rows = torch.cat(gathered, 1)
+        from lit_faces.metrics.classification import choose_thresholds
+
+        predicted, truth, scores, occurrence = rows
+        calibration = Calibration()
+        calibration.fit(predicted, truth)
+        if self.occurrence is None:
+            scores = calibration(scores)
+        calibration.threshold.copy_(choose_thresholds(scores, occurrence, default=calibration.threshold))
+        self.calibration.load_state_dict(calibration.state_dict())
 
     def test_step(self, batch: FaceBatch, batch_idx: int) -> None:
         """Collect the sums of the ICC."""
-        self.test_icc.update(batch.au_intensity, self(batch.image_float()))
+        self.test_icc.update(batch.au_intensity, self.calibration(self(batch.image_float())))
 
     def on_test_epoch_end(self) -> None:
         """Log ``test/icc/AU06`` ... and ``test/icc/mean``."""
@@ -192,17 +313,20 @@ class AUDetector(FaceTask):
             self.export_weights(Path(self.trainer.default_root_dir) / WEIGHTS_FILE)
 
     def export_weights(self, path: Path | str, half: bool = True, **card: Any) -> Path:
-        """Write backbone and head as safetensors with a card; ``half`` stores 16-bit floats.
+        """Write backbone, heads and calibration as safetensors with a card; ``half`` stores 16-bit floats.
 
         Args:
             path: file to write.
             half: store float16 (the file is half as large; the networks run in float32 all the same).
             card: more for the card (JSON values).
         """
-        state = {key: value for key, value in self.state_dict().items() if key.startswith(("backbone.", "head."))}
+        state = {key: value for key, value in self.state_dict().items() if key.startswith(_PARTS)}
         if half:
             state = {key: value.half() if value.is_floating_point() else value for key, value in state.items()}
-        about = self.card(_KIND, backbone=self.backbone_name, size=self.size, scale=[0.0, MAX_INTENSITY], **card)
+        heads = {"occurrence_head": self.occurrence_head, "expression_head": self.expression_head}
+        about = self.card(
+            _KIND, backbone=self.backbone_name, size=self.size, scale=[0.0, MAX_INTENSITY], **{**heads, **card}
+        )
         save_weights(path, state, about)
         return Path(path)
 
@@ -224,12 +348,18 @@ def load_detector(path: Path | str) -> AUDetector:
             f"{path}: expected the weights of an AU detector, found {card.get('kind', 'a file without a card')!r}; "
             "train one with `python -m lit_faces.fit experiments/judge.yaml`"
         )
-    detector = AUDetector(backbone=card["backbone"], size=int(card["size"]), drop_rate=0.0)
-    networks = nn.ModuleDict({"backbone": detector.backbone, "head": detector.head})
-    load_state(
-        networks,
-        {key: value.float() if value.is_floating_point() else value for key, value in state.items()},
-        str(path),
+    heads: dict[str, Any] = {name: bool(card.get(name, False)) for name in ("occurrence_head", "expression_head")}
+    detector = AUDetector(backbone=card["backbone"], size=int(card["size"]), drop_rate=0.0, **heads)
+    networks = nn.ModuleDict(
+        {
+            name: part
+            for name, part in detector.named_children()
+            if name in ("backbone", "head", "occurrence", "expression", "calibration") and part is not None
+        }
     )
+    state = {key: value.float() if value.is_floating_point() else value for key, value in state.items()}
+    if not any(key.startswith("calibration.") for key in state):  # written before there was one
+        state.update({f"calibration.{key}": value for key, value in Calibration().state_dict().items()})
+    load_state(networks, state, str(path))
     detector.images_seen = int(card.get("images_seen", 0))
     return detector.eval().requires_grad_(False)

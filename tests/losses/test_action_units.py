@@ -1,9 +1,12 @@
 import pytest
 import torch
+import torch.nn.functional as functional
 
 from lit_faces.losses.action_units import (
     masked_bce,
     masked_concordance,
+    masked_cross_entropy,
+    masked_logit_bce,
     masked_mse,
     masked_ordinal,
     masked_smooth_l1,
@@ -63,3 +66,22 @@ def test_concordance_of_known_cases():
     shrunk = mean + 0.5 * (target - mean)  # correlation 1, but half the spread
     assert masked_concordance(shrunk, target) == pytest.approx(1 - 2 * 0.5 / 1.25, rel=1e-4)
     assert masked_concordance(target, torch.ones(3, 1)) == 0  # a label that never varies says nothing
+
+
+def test_logit_losses_leave_out_what_is_not_coded():
+    logits = torch.tensor([[0.0, 2.0], [1.0, -3.0]])
+    occurrence = torch.tensor([[1.0, float("nan")], [float("nan"), 0.0]])
+    expected = (functional.softplus(torch.tensor(0.0)) + functional.softplus(torch.tensor(-3.0))) / 2
+    assert torch.allclose(masked_logit_bce(logits, occurrence), expected)
+    weighted = masked_logit_bce(logits, occurrence, torch.tensor([3.0, 1.0]), torch.tensor([1.0, 2.0]))
+    assert torch.allclose(
+        weighted, (3 * functional.softplus(torch.tensor(0.0)) + 2 * functional.softplus(torch.tensor(-3.0))) / 2
+    )
+    assert masked_logit_bce(logits, torch.full((2, 2), float("nan"))) == 0
+
+
+def test_cross_entropy_of_coded_labels_only():
+    logits = torch.randn(4, 3, generator=torch.Generator().manual_seed(0))
+    label = torch.tensor([0, -1, 2, -1])
+    assert torch.allclose(masked_cross_entropy(logits, label), functional.cross_entropy(logits[[0, 2]], label[[0, 2]]))
+    assert masked_cross_entropy(logits, torch.full((4,), -1)) == 0

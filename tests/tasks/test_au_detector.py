@@ -83,3 +83,35 @@ def test_its_checkpoint_is_plain_data(tmp_path, frame_loader):
     run.save_checkpoint(tmp_path / "a.ckpt")
     again = AUDetector.load_from_checkpoint(tmp_path / "a.ckpt")
     assert again.size == 32 and again.images_seen == 4
+
+
+def test_all_heads_learn_and_come_back(tmp_path, frame_loader, faces):
+    task = build(occurrence_head=True, expression_head=True, weight_occurrence=1.0, calibrate=True)
+    before = {name: p.clone() for name, p in task.named_parameters()}
+    trainer(tmp_path).fit(task, frame_loader(4), frame_loader(12))
+    for head in ("occurrence", "expression"):
+        moved = [not torch.equal(p, before[n]) for n, p in task.named_parameters() if n.startswith(f"{head}.")]
+        assert all(moved) == (head == "occurrence") and moved  # no expression is coded here
+    again = load_detector(tmp_path / WEIGHTS_FILE)
+    images = faces(5, 7).image
+    one, other = task.predict(images), again.predict(images)
+    assert one.occurrence.shape == (5, 19) and one.expression.shape == (5, 8)
+    for name in ("intensity", "occurrence", "expression"):
+        assert torch.allclose(getattr(one, name), getattr(other, name), atol=0.03)
+    assert set(again.occurs(other).unique().tolist()) <= {0.0, 1.0}
+
+
+def test_calibration_brings_the_validation_people_to_scale(tmp_path, frame_loader):
+    task = build(calibrate=True)
+    trainer(tmp_path).fit(task, frame_loader(2), frame_loader(20))
+    calibration = task.calibration
+    assert not torch.equal(calibration.scale[::2], torch.ones(10))  # coded
+    assert torch.equal(calibration.scale[1::2], torch.ones(9))  # not coded
+    assert (calibration.threshold >= 0).all() and (calibration.threshold <= 5).all()
+
+
+def test_mirrored_reading_is_symmetric(faces):
+    task, images = build().eval(), faces(3, 0).image
+    assert torch.allclose(
+        task.predict_au(images, mirror=True), task.predict_au(images.flip(-1), mirror=True), atol=1e-5
+    )

@@ -1,0 +1,304 @@
+"""One person after another: adapt a detector to a person, and keep what it knows of everyone else.
+
+    detector --(frames of a person)--> loss on them
+             --(replay memory)-------> loss on remembered frames of others, in the same batch
+             --(EWC, L2-SP, SI)------> gradient of the penalty, before each step
+             --(LwF)-----------------> stay with the old detector's answers
+
+:data:`METHODS` names the combinations that the study compares; each is an ordinary Lightning fit, or no fit at all.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+
+from lit_faces.continual.ewc import EWC
+from lit_faces.continual.penalties import L2SP, SI, LwF, QuadraticPenalty
+from lit_faces.core.sample import FaceBatch
+from lit_faces.core.seeding import generator_for
+from lit_faces.losses.action_units import masked_concordance, masked_mse
+from lit_faces.tasks.au_detector import AUDetector
+from lit_faces.tasks.augmentation import augment_frames
+from lit_faces.tasks.base import FaceTask
+from lit_faces.tasks.schedule import warm_cosine
+
+_STREAM = 0x9E45
+
+
+@dataclass(frozen=True)
+class Method:
+    """How a person is learnt.
+
+    Attributes:
+        trains: which weights move.
+        penalty: what holds them.
+        replay: whether frames of others are mixed into every batch.
+        joint: whether *all* frames of earlier people are kept (an upper bound, not a method).
+    """
+
+    trains: Literal["nothing", "head", "all"] = "all"
+    penalty: Literal["", "ewc", "l2sp", "si", "lwf"] = ""
+    replay: bool = False
+    joint: bool = False
+
+
+METHODS: dict[str, Method] = {
+    "none": Method("nothing"),
+    "head_only": Method("head"),
+    "finetune": Method(),
+    "l2sp": Method(penalty="l2sp"),
+    "si": Method(penalty="si"),
+    "lwf": Method(penalty="lwf"),
+    "ewc": Method(penalty="ewc"),
+    "replay": Method(replay=True),
+    "ewc_replay": Method(penalty="ewc", replay=True),
+    "joint": Method(replay=True, joint=True),
+}
+
+
+class Memory(Protocol):
+    """What replay needs of a memory."""
+
+    def sample(self, n: int, generator: torch.Generator) -> FaceBatch:
+        """``n`` remembered faces."""
+        ...
+
+
+class PersonalHead(FaceTask):
+    """Adapts an AU detector to the person whose frames it is given.
+
+    The running statistics of normalisation layers stay as they are: a few frames of one face would ruin them.
+
+    Args:
+        detector: what is adapted, in place.
+        penalty: holds the detector's weights; consolidated before.
+        distil: learning without forgetting; consolidated before.
+        memory: faces of others, or None.
+        replay_share: of a batch, remembered faces to new ones.
+        trains: which weights move.
+        lr: highest learning rate (AdamW, cosine).
+        weight_concordance: of the loss; needs batches that vary, so few-shot batches do without.
+        augment: vary light and place of the frames.
+        seed: of augmentation and replay.
+    """
+
+    def __init__(
+        self,
+        detector: AUDetector,
+        penalty: QuadraticPenalty | None = None,
+        distil: LwF | None = None,
+        memory: Memory | None = None,
+        replay_share: float = 1.0,
+        trains: Literal["head", "all"] = "all",
+        lr: float = 3e-4,
+        weight_concordance: float = 0.25,
+        augment: bool = True,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(seed)
+        if replay_share <= 0 or lr <= 0:
+            raise ValueError(f"replay_share and lr: expected numbers above 0, got {replay_share} and {lr}")
+        self.detector, self.penalty, self.distil, self.memory = detector, penalty, distil, memory
+        self.replay_share, self.trains, self.lr, self.augment = replay_share, trains, lr, augment
+        self.loss_weights = {"mse": 4.0, "concordance": weight_concordance}
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Pictures float (B, 3, S, S) in [-1, 1] -> float32 (B, 19), intensity 0..5."""
+        return self.detector(image)
+
+    def train(self, mode: bool = True) -> PersonalHead:
+        """Training mode, but for the normalisation layers and dropout."""
+        super().train(mode)
+        for module in self.detector.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm | nn.Dropout):
+                module.eval()
+        return self
+
+    def training_step(self, batch: FaceBatch, batch_idx: int) -> Tensor:
+        """The detector's loss on new and remembered frames, and the old detector's answers where they are kept."""
+        draws = self.step_generator()
+        new = len(batch)
+        if self.memory is not None:
+            batch = joined(batch, self.memory.sample(max(1, round(self.replay_share * new)), draws).to(self.device))
+        image = batch.image_float()
+        if self.augment:
+            image = augment_frames(image, draws)
+        reading = self.detector.read(image)
+        losses = {
+            "mse": self._mean_over_parts(reading.intensity, batch.au_intensity, new),
+            "concordance": masked_concordance(reading.intensity, batch.au_intensity)
+            if len(batch) >= 16
+            else image.new_zeros(()),
+        }
+        total = torch.stack([self.loss_weights[name] * value for name, value in losses.items()]).sum()
+        if self.distil is not None:
+            total = total + self.distil.penalty(self.detector, image[:new], reading.intensity[:new])
+        self.count(new)
+        return total
+
+    @staticmethod
+    def _mean_over_parts(predicted: Tensor, truth: Tensor, new: int) -> Tensor:
+        """Mean squared error of the new frames and of the remembered ones, half each: the person must not drown."""
+        parts = [masked_mse(predicted[:new], truth[:new])]
+        if len(predicted) > new:
+            parts.append(masked_mse(predicted[new:], truth[new:]))
+        return torch.stack(parts).mean()
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """AdamW without decay, over the weights that move."""
+        moving = self.detector.head if self.trains == "head" else self.detector
+        return torch.optim.AdamW([p for p in moving.parameters() if p.requires_grad], lr=self.lr, weight_decay=0.0)
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Add the penalty's gradient, clip, and set the learning rate."""
+        if self.penalty is not None:
+            self.penalty.before_step(self.detector)
+            self.penalty.gradient_(self.detector)
+        torch.nn.utils.clip_grad_norm_(self.detector.parameters(), 1.0)
+        for group in optimizer.param_groups:
+            group["lr"] = self.lr * warm_cosine(self.progress(), 0.1)
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Some penalties look at what a step did."""
+        if self.penalty is not None:
+            self.penalty.after_step(self.detector)
+
+
+def joined(first: FaceBatch, second: FaceBatch) -> FaceBatch:
+    """Two batches as one."""
+    if not len(second):
+        return first
+    tensors = {
+        name: torch.cat([getattr(first, name), getattr(second, name)])
+        for name in ("image", "landmarks", "au_intensity", "au_occurrence", "emotion", "pose", "frame")
+    }
+    return FaceBatch(**tensors, subject=first.subject + second.subject, source=first.source + second.source)
+
+
+class _Steps(Dataset[FaceBatch]):
+    """Shuffled batches of a few frames, again and again, by (seed, epoch) alone."""
+
+    def __init__(self, faces: FaceBatch, batch_size: int, steps: int, seed: int) -> None:
+        self.faces, self.seed, self.steps = faces, seed, steps
+        self.size = min(batch_size, len(faces))
+        self.each = max(1, len(faces) // self.size)
+
+    def __len__(self) -> int:
+        return self.steps
+
+    def __getitem__(self, step: int) -> FaceBatch:
+        order = torch.randperm(len(self.faces), generator=generator_for(self.seed, _STREAM, step // self.each))
+        start = step % self.each * self.size
+        return self.faces.select(order[start : start + self.size])
+
+
+@dataclass
+class Recipe:
+    """How long and how hard a person is learnt; chosen on validation people.
+
+    Attributes:
+        steps: batches.
+        batch_size: new frames a batch, at most.
+        lr: highest learning rate.
+        ewc, l2sp, si, lwf: strengths.
+        fisher_samples: frames that the Fisher information is estimated on.
+        seed: of everything.
+    """
+
+    steps: int = 60
+    batch_size: int = 16
+    lr: float = 3e-4
+    ewc: float = 100.0
+    l2sp: float = 1.0
+    si: float = 0.2
+    lwf: float = 1.0
+    fisher_samples: int = 256
+    seed: int = 0
+
+
+def make_penalty(name: str, recipe: Recipe) -> QuadraticPenalty | None:
+    """The penalty of a method, not yet consolidated; None for methods that have none of this kind."""
+    if name == "ewc":
+        return EWC(recipe.ewc, mode="online", likelihood="gaussian")
+    if name == "l2sp":
+        return L2SP(recipe.l2sp)
+    return SI(recipe.si) if name == "si" else None
+
+
+def learn_person(
+    detector: AUDetector,
+    frames: FaceBatch,
+    method: str,
+    recipe: Recipe,
+    memory: Memory | None = None,
+    penalty: QuadraticPenalty | None = None,
+    accelerator: str = "cpu",
+) -> AUDetector:
+    """A copy of ``detector`` that has learnt one person.
+
+    Args:
+        detector: as it is before.
+        frames: labelled frames of the person.
+        method: a key of :data:`METHODS`.
+        recipe: steps, strengths, seed.
+        memory: faces of others, for methods that replay.
+        penalty: consolidated penalty of ``method`` on what came before.
+        accelerator: of Lightning.
+
+    Raises:
+        ValueError: unknown method, no frames, or a method that lacks its memory or penalty.
+    """
+    if method not in METHODS:
+        raise ValueError(f"method {method!r}: expected one of {', '.join(METHODS)}")
+    how = METHODS[method]
+    learnt = copy.deepcopy(detector).requires_grad_(True)
+    if how.trains == "nothing":
+        return learnt.eval()
+    if not len(frames):
+        raise ValueError(f"method {method}: no labelled frames of the person; `none` and calibrations need none")
+    if how.replay and memory is None:
+        raise ValueError(f"method {method}: needs a memory of other people")
+    distil = None
+    if how.penalty == "lwf":
+        distil = LwF(recipe.lwf, likelihood="gaussian")
+        distil.consolidate(learnt)
+    elif how.penalty and (penalty is None or (not penalty.tasks and how.penalty != "si")):  # SI watches the way itself
+        raise ValueError(f"method {method}: needs a penalty that was consolidated on what came before")
+    task = PersonalHead(
+        learnt,
+        penalty if how.penalty != "lwf" else None,
+        distil,
+        memory if how.replay else None,
+        trains="head" if how.trains == "head" else "all",
+        lr=recipe.lr,
+        seed=recipe.seed,
+    )
+    loader: DataLoader[FaceBatch] = DataLoader(
+        _Steps(frames, recipe.batch_size, recipe.steps, recipe.seed), batch_size=None, shuffle=False
+    )
+    quiet_trainer(recipe.steps, accelerator).fit(task, loader)
+    return learnt.eval()
+
+
+def quiet_trainer(steps: int, accelerator: str) -> pl.Trainer:
+    """A trainer of a short fit that says and writes nothing."""
+    import logging
+
+    logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.ERROR)
+    return pl.Trainer(
+        max_steps=steps,
+        accelerator=accelerator,
+        devices=1,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+    )

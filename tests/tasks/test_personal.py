@@ -1,0 +1,105 @@
+"""Learning one person and keeping the others: mechanics on a detector of a few weights."""
+
+import copy
+
+import pytest
+import torch
+
+from lit_faces.tasks.au_detector import AUDetector
+from lit_faces.tasks.personal import METHODS, PersonalHead, Recipe, joined, learn_person, make_penalty
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+RECIPE = Recipe(steps=8, batch_size=4, lr=3e-3)
+
+
+class Shelf:
+    """A memory that gives what it holds, in order."""
+
+    def __init__(self, faces) -> None:
+        self.faces, self.asked = faces, []
+
+    def sample(self, n, generator):
+        self.asked.append(n)
+        return self.faces.select(torch.arange(n) % len(self.faces))
+
+
+@pytest.fixture
+def detector():
+    torch.manual_seed(0)
+    return AUDetector("aligned_face_small", size=32).eval()
+
+
+def consolidated(name, detector, faces):
+    penalty = make_penalty(METHODS[name].penalty, RECIPE)
+    if name == "ewc" or name == "ewc_replay":
+        penalty.consolidate(detector, faces(6, 50).image_float())
+    elif name == "l2sp":
+        penalty.consolidate(detector)
+    return penalty
+
+
+def moved(before, after):
+    return {
+        name.split(".")[0]
+        for (name, a), b in zip(before.named_parameters(), after.parameters(), strict=True)
+        if not torch.equal(a, b)
+    }
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_learns_and_leaves_the_old_detector_alone(method, detector, faces):
+    before = copy.deepcopy(detector)
+    memory, penalty = Shelf(faces(5, 9)), consolidated(method, detector, faces)
+    after = learn_person(detector, faces(7, 1), method, RECIPE, memory, penalty)
+    assert moved(before, detector) == set()
+    expected = {"nothing": set(), "head": {"head"}, "all": {"backbone", "head"}}[METHODS[method].trains]
+    assert moved(before, after) == expected
+    assert memory.asked == ([4] * 8 if METHODS[method].replay else [])
+    assert not after.training
+    for name, buffer in before.named_buffers():
+        if "running" in name:
+            assert torch.equal(buffer, dict(after.named_buffers())[name])  # a few faces must not move the statistics
+
+
+def test_the_same_seed_gives_the_same_person(detector, faces):
+    first, second = (learn_person(detector, faces(7, 1), "finetune", RECIPE) for _ in range(2))
+    assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
+
+
+def test_a_penalty_holds_what_it_is_told_to(detector, faces):
+    free = learn_person(detector, faces(7, 1), "finetune", RECIPE)
+    strong = Recipe(**{**vars(RECIPE), "l2sp": 1e4})
+    penalty = make_penalty("l2sp", strong)
+    penalty.consolidate(detector)
+    held = learn_person(detector, faces(7, 1), "l2sp", strong, penalty=penalty)
+
+    def way(other):
+        return sum(float((a - b).square().sum()) for a, b in zip(detector.parameters(), other.parameters()))
+
+    assert way(held) < 0.5 * way(free)
+
+
+@pytest.mark.parametrize(
+    ("method", "words"),
+    [
+        ("magic", "expected one of none, head_only"),
+        ("replay", "needs a memory"),
+        ("ewc", "needs a penalty that was consolidated"),
+    ],
+)
+def test_what_is_missing_is_named(method, words, detector, faces):
+    with pytest.raises(ValueError, match=words):
+        learn_person(detector, faces(4, 1), method, RECIPE)
+
+
+def test_no_frames_and_no_rate(detector, faces):
+    with pytest.raises(ValueError, match="no labelled frames"):
+        learn_person(detector, faces(4, 1).select(slice(0, 0)), "finetune", RECIPE)
+    with pytest.raises(ValueError, match="expected numbers above 0"):
+        PersonalHead(detector, lr=0.0)
+
+
+def test_joining_keeps_the_order(faces):
+    both = joined(faces(2, 0), faces(3, 1))
+    assert len(both) == 5 and both.subject == ["s0:0", "s0:1", "s1:0", "s1:1", "s1:2"]
+    assert len(joined(both, both.select(slice(0, 0)))) == 5
