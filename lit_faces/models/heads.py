@@ -101,7 +101,7 @@ class Calibration(nn.Module):
         known = ~truth.isnan()
         for column in range(truth.shape[1]):
             p, t = (x[known[:, column], column].double() for x in (predicted, truth))
-            if len(p) < fewest or float(t.std()) < 1e-3 or float(p.std()) < 1e-3:
+            if len(p) < fewest or float(t.std()) < 1e-3 or float(p.std()) < 1e-6:
                 continue
             scale = float((t.std() / p.std()).clamp(0.25, 4.0))
             self.scale[column], self.shift[column] = scale, float(t.mean() - scale * p.mean())

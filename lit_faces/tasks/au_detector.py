@@ -29,6 +29,7 @@ from lit_faces.losses.action_units import (
     masked_mse,
     masked_ordinal,
 )
+from lit_faces.metrics.classification import choose_thresholds
 from lit_faces.metrics.icc import StreamingICC
 from lit_faces.models.backbones import build_backbone
 from lit_faces.models.heads import NUM_EXPRESSIONS, AUHead, Calibration, LogitHead, Prevalence
@@ -64,6 +65,8 @@ class AUDetector(FaceTask):
     Args:
         backbone: name of a timm model (``aligned_face_small`` and ``aligned_face_base`` are our own).
         backbone_weights: local safetensors file to start the backbone from; nothing is downloaded.
+        init: exported weights of another detector of the same backbone to start from (``critic``: the packaged one);
+            heads that it lacks start anew.
         size: side of the crops that the detector reads; others are resized.
         lr: highest learning rate (AdamW, one cycle).
         weight_decay: of AdamW.
@@ -90,6 +93,7 @@ class AUDetector(FaceTask):
         self,
         backbone: str = "aligned_face_base",
         backbone_weights: str | None = None,
+        init: str | None = None,
         size: int = 128,
         lr: float = 2e-3,
         weight_decay: float = 1e-3,
@@ -126,6 +130,18 @@ class AUDetector(FaceTask):
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self.compile_networks = compile
         self.configure()
+        if init is not None:
+            self._start_from(WEIGHTS / "critic.safetensors" if init == "critic" else Path(init))
+
+    def _start_from(self, path: Path) -> None:
+        """Take over backbone, intensity head, and the other heads where both have them."""
+        other = load_detector(path)
+        if other.backbone_name != self.backbone_name:
+            raise ValueError(f"init {path}: its backbone is {other.backbone_name!r}, not {self.backbone_name!r}")
+        for name in ("backbone", "head", "occurrence", "expression"):
+            mine, theirs = getattr(self, name), getattr(other, name)
+            if mine is not None and theirs is not None:
+                mine.load_state_dict(theirs.state_dict())
 
     def configure_models(self) -> None:
         """The backbone and its head."""
@@ -265,8 +281,6 @@ class AUDetector(FaceTask):
             gathered: list[Any] = [None] * self.trainer.world_size
             torch.distributed.all_gather_object(gathered, rows)
             rows = torch.cat(gathered, 1)
-        from lit_faces.metrics.classification import choose_thresholds
-
         predicted, truth, scores, occurrence = rows
         calibration = Calibration()
         calibration.fit(predicted, truth)
