@@ -10,6 +10,7 @@ from torch import Tensor
 from lit_faces.core.facs import NUM_AUS
 from lit_faces.rendering import skin
 from lit_faces.rendering.parametric import HeadPose, ParametricHead
+from lit_faces.rendering.raster import unit
 from lit_faces.rendering.sampler import People
 
 
@@ -82,7 +83,7 @@ class RenderedParametricHead:
         du = padded[:, :, 2:] - padded[:, :, :-2]
         padded = torch.cat([grid[:, :1], grid, grid[:, -1:]], 1)
         dv = padded[:, 2:] - padded[:, :-2]
-        return torch.nn.functional.normalize(torch.linalg.cross(dv, du), dim=-1).reshape_as(points)
+        return unit(torch.linalg.cross(dv, du), -1).reshape_as(points)
 
     def texture(self, people: People, right: Tensor, left: Tensor, item: Tensor, uv: Tensor, vertex: Tensor) -> Tensor:
         """See :class:`Head`."""

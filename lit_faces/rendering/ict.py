@@ -23,6 +23,7 @@ from lit_faces.core.facs import AU_INDEX, AUS, NUM_AUS
 from lit_faces.rendering import skin
 from lit_faces.rendering.chart import build_chart
 from lit_faces.rendering.parametric import HeadPose, landmark_positions
+from lit_faces.rendering.raster import unit
 from lit_faces.rendering.sampler import People
 from lit_faces.rendering.skin import CHANNEL
 
@@ -204,7 +205,7 @@ class RenderedICTHead:
         out = torch.zeros_like(points)
         for k in range(3):
             out.index_add_(1, self.triangles[:, k], face)
-        return torch.nn.functional.normalize(out, dim=-1)
+        return unit(out, -1)
 
     def texture(self, people: People, right: Tensor, left: Tensor, item: Tensor, uv: Tensor, vertex: Tensor) -> Tensor:
         """See :class:`Head`."""

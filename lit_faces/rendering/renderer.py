@@ -21,7 +21,7 @@ from lit_faces.core.sample import FaceBatch
 from lit_faces.rendering import post
 from lit_faces.rendering.camera import View, frame
 from lit_faces.rendering.heads import Head, build_head
-from lit_faces.rendering.raster import rasterise
+from lit_faces.rendering.raster import rasterise, unit
 from lit_faces.rendering.sampler import Frames, People, Scenes, sample_frames, sample_people, sample_scenes
 from lit_faces.rendering.shading import Surface, shade
 
@@ -167,7 +167,7 @@ class FaceRenderer:
         for k in (1, 2):
             values.addcmul_(rows.index_select(1, base + corner[k]), fragments.weights[k])
         texel = self.head.texture(people, right, left, item, values[7:9], corner[0])
-        normal = nn.normalize(values[:3], dim=0)
+        normal = unit(values[:3], 0)
         return Surface(item, normal, values[3:6], values[6].clamp(0, 1), texel), fragments.pixel
 
 
@@ -192,7 +192,7 @@ def _in_threads(work: Callable[[int], Part], starts: range, device: torch.device
 def shadows(camera: Tensor, normals: Tensor, light: Tensor, cells: int = 56) -> Tensor:
     """Soft share of the key light that reaches each vertex, (B, V) in 0..1, from a coarse height map along the light."""
     helper = torch.tensor([0.0, 1.0, 0.0], device=camera.device).expand_as(light)
-    e1 = nn.normalize(torch.linalg.cross(helper, light), dim=1)
+    e1 = unit(torch.linalg.cross(helper, light), 1)
     e2 = torch.linalg.cross(light, e1)
     height = (camera * light[:, None]).sum(-1)
     cell = 320.0 / cells

@@ -10,7 +10,7 @@ from lit_faces.rendering.chart import build_chart
 from lit_faces.rendering.motion import landmark_motion, move_landmarks
 from lit_faces.rendering.post import jpeg
 from lit_faces.rendering.random import key, normal, pixel_noise, uniform
-from lit_faces.rendering.raster import grid_triangles, rasterise
+from lit_faces.rendering.raster import grid_triangles, rasterise, unit
 from lit_faces.rendering.sampler import sample_aus
 
 #: Mean displacement of the 68 landmarks (% of the outer-eye distance) measured on scanned heads (docs/rendering.md).
@@ -92,3 +92,10 @@ def test_sampled_aus_are_possible_together() -> None:
     assert not ((au[:, i[26]] > 0.3) & (au[:, i[27]] > 0.3)).any()
     assert not ((au[:, i[24]] > 0) & (au[:, i[25]] >= 0.3)).any()
     assert 0.55 < (au[:, i[6]] > 0).float().mean() < 0.9
+
+
+def test_unit_vectors_along_any_axis() -> None:
+    vectors = torch.randn(4, 3, 5, generator=torch.Generator().manual_seed(0))
+    vectors[0, :, 0] = 0
+    for dim, given in ((1, vectors), (-1, vectors.transpose(1, 2))):
+        assert torch.allclose(unit(given, dim), torch.nn.functional.normalize(given, dim=dim), atol=1e-6)

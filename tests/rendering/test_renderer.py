@@ -146,4 +146,4 @@ def test_spread_moves_faces_apart() -> None:
         points = FaceRenderer(64, 3, spread=spread).render(who, who, au=neutral_au(12), pose=pose).landmarks
         return float(points.std(0).mean())
 
-    assert variety(1.3) > 1.1 * variety(1.0) > 1.2 * variety(0.6)
+    assert variety(1.6) > 1.1 * variety(0.8) > 1.1 * variety(0.0)  # where traits, sex and the camera still differ
