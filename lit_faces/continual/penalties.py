@@ -189,7 +189,15 @@ class L2SP(QuadraticPenalty):
     @torch.inference_mode(False)
     @torch.no_grad()
     def consolidate(self, module: nn.Module) -> None:
-        """Make the module's parameters of now the starting point."""
+        """Make the module's parameters of now the starting point.
+
+        Raises:
+            ValueError: nothing is trainable.
+        """
+        if not _trainable(module):
+            raise ValueError(
+                f"L2SP: no parameter of {type(module).__name__} is trainable; call requires_grad_(True) first"
+            )
         ratio = self.strength_new / self.strength if self.strength else 0.0
         for name, parameter in _trainable(module).items():
             fresh = bool(self.new) and name.startswith(self.new)

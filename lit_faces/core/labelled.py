@@ -42,6 +42,8 @@ def read_labelled(path: Path | str, size: int = 128, limit: int | None = None) -
         ValueError: names the file, the line and the column of a bad value, or an empty set.
     """
     path = Path(path)
+    if limit is not None and limit < 1:
+        raise ValueError(f"limit must be at least 1, got {limit}")
     samples = []
     for sample in _samples(path, size):
         samples.append(sample)
@@ -74,6 +76,8 @@ def _of_folder(folder: Path, size: int) -> Iterator[FaceSample]:
         _check_columns(reader.fieldnames or [], str(table))
         for row in reader:
             where = f"{table}, line {reader.line_num}"
+            if not row["file"]:
+                raise ValueError(f"{where}: column file is empty; name the picture or drop the line")
             picture = folder / row["file"]
             if not picture.is_file():
                 raise FileNotFoundError(f"{where}: the picture {picture} is missing; copy it there or drop the line")
@@ -99,6 +103,8 @@ def _of_shard(shard: Path, size: int) -> Iterator[FaceSample]:
                 _check_columns(reader.fieldnames or [], where)
                 for row in reader:
                     yield _sample(row, picture, where, size, f"{shard}, {key}")
+        if parts:
+            raise ValueError(f"{shard}: {sorted(parts)[0]} has no picture or no CSV beside it; write the shard again")
     except tarfile.ReadError as error:
         raise ValueError(f"{shard}: damaged or cut short ({error}); write the shard again") from error
 

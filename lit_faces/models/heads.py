@@ -79,15 +79,19 @@ class Calibration(nn.Module):
     shift: Tensor
     threshold: Tensor
 
-    def __init__(self, num_aus: int = NUM_AUS) -> None:
+    def __init__(self, num_aus: int = NUM_AUS, threshold: float = OCCURRENCE_THRESHOLD) -> None:
         super().__init__()
         self.register_buffer("scale", torch.ones(num_aus))
         self.register_buffer("shift", torch.zeros(num_aus))
-        self.register_buffer("threshold", torch.full((num_aus,), OCCURRENCE_THRESHOLD))
+        self.register_buffer("threshold", torch.full((num_aus,), threshold))
+
+    def line(self, intensity: Tensor) -> Tensor:
+        """Intensities (B, A) -> on the calibrated scale, not clipped: what a loss needs."""
+        return intensity * self.scale + self.shift
 
     def forward(self, intensity: Tensor) -> Tensor:
         """Intensities (B, A) -> the same on the calibrated scale, 0..5."""
-        return (intensity * self.scale + self.shift).clamp(0.0, MAX_INTENSITY)
+        return self.line(intensity).clamp(0.0, MAX_INTENSITY)
 
     @torch.no_grad()
     def fit(self, predicted: Tensor, truth: Tensor, fewest: int = 30) -> None:

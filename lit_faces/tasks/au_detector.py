@@ -4,7 +4,7 @@ picture -> backbone -> features -> intensity 0..5 of 19 AUs
                                 -> occurrence logits      (``occurrence_head``)
                                 -> expression logits      (``expression_head``: neutral and seven emotions)
 
-When training ends, scale and thresholds are fitted on the validation people and travel with the weights.
+After each epoch of a fit, scale and thresholds are fitted on the validation people; they travel with the weights.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as functional
 from torch import Tensor, nn
 
-from lit_faces.core.facs import AU_INDEX, AU_KEYS, MAX_INTENSITY
+from lit_faces.core.facs import AU_INDEX, AU_KEYS, MAX_INTENSITY, OCCURRENCE_THRESHOLD
 from lit_faces.core.sample import FaceBatch
 from lit_faces.core.weights import load_state, load_weights, save_weights
 from lit_faces.losses.action_units import (
@@ -81,7 +81,7 @@ class AUDetector(FaceTask):
         weight_expression: weight of the cross-entropy of the expression head, rare expressions raised likewise.
         occurrence_head: whether occurrence has a head of its own.
         expression_head: whether expressions are read.
-        calibrate: fit scale and thresholds on the validation people when training ends.
+        calibrate: fit scale and thresholds on the validation people after each epoch of a fit.
         augment: change light, place, noise and blur of training pictures, and mirror half of them.
         channels_last: memory format of the network.
         compile: compile the backbone.
@@ -129,9 +129,15 @@ class AUDetector(FaceTask):
         self.occurrence_head, self.expression_head, self.calibrate = occurrence_head, expression_head, calibrate
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self.compile_networks = compile
+        self.init = init
         self.configure()
-        if init is not None:
-            self._start_from(WEIGHTS / "critic.safetensors" if init == "critic" else Path(init))
+
+    def setup(self, stage: str) -> None:
+        """Take over the weights of ``init``, unless a checkpoint brings others."""
+        if stage == "fit" and self.occurrence_head and not self.loss_weights["occurrence"]:
+            raise ValueError("occurrence_head: needs a weight_occurrence above 0, or nothing would train it")
+        if stage == "fit" and self.init is not None and self.trainer.ckpt_path is None:
+            self._start_from(WEIGHTS / "critic.safetensors" if self.init == "critic" else Path(self.init))
 
     def _start_from(self, path: Path) -> None:
         """Take over backbone, intensity head, and the other heads where both have them."""
@@ -149,7 +155,7 @@ class AUDetector(FaceTask):
         self.head = AUHead(width)
         self.occurrence = LogitHead(width, len(AU_KEYS)) if self.occurrence_head else None
         self.expression = LogitHead(width, NUM_EXPRESSIONS) if self.expression_head else None
-        self.calibration = Calibration()
+        self.calibration = self._new_calibration()
         self.prevalence = nn.ModuleDict(
             {"occurrence": Prevalence(len(AU_KEYS), 0.2), "expression": Prevalence(NUM_EXPRESSIONS, 0.125)}
         )
@@ -162,6 +168,10 @@ class AUDetector(FaceTask):
         self.val_icc = StreamingICC(num_outputs=len(AU_KEYS), kind="3,1")
         self.test_icc = StreamingICC(num_outputs=len(AU_KEYS), kind="3,1")
         self._seen_in_validation: list[Tensor] = []
+
+    def _new_calibration(self) -> Calibration:
+        """Scale 1, and the thresholds of an unfitted detector: grade 2, or a probability of one half."""
+        return Calibration(threshold=0.5 if self.occurrence_head else OCCURRENCE_THRESHOLD)
 
     def features(self, image: Tensor) -> Tensor:
         """Pictures float (B, 3, S, S) in [-1, 1] -> features (B, D) that the heads read."""
@@ -271,7 +281,8 @@ class AUDetector(FaceTask):
     def on_validation_epoch_end(self) -> None:
         """Log ``val/icc/AU06`` ... and ``val/icc/mean``; fit the calibration."""
         self._log_icc("val", self.val_icc)
-        if self.calibrate and self._seen_in_validation and not self.trainer.sanity_checking:
+        fitting = self.trainer.state.fn == "fit" and not self.trainer.sanity_checking
+        if self.calibrate and self._seen_in_validation and fitting:  # never on the people of a later validation
             self._calibrate(torch.cat(self._seen_in_validation, 1))
         self._seen_in_validation.clear()
 
@@ -282,7 +293,7 @@ class AUDetector(FaceTask):
             torch.distributed.all_gather_object(gathered, rows)
             rows = torch.cat(gathered, 1)
         predicted, truth, scores, occurrence = rows
-        calibration = Calibration()
+        calibration = self._new_calibration()
         calibration.fit(predicted, truth)
         if self.occurrence is None:
             scores = calibration(scores)

@@ -7,6 +7,7 @@ architecture than the judge's): what trains a generator must not referee it.
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import torch
@@ -17,7 +18,16 @@ from lit_faces.core.facs import MAX_INTENSITY
 from lit_faces.models.backbones import AlignedFaceNet
 from lit_faces.tasks.au_detector import WEIGHTS, load_detector
 
-PACKAGED = WEIGHTS / "critic.safetensors"
+PACKAGED, JUDGE = WEIGHTS / "critic.safetensors", WEIGHTS / "judge.safetensors"
+
+
+def same_detector(critic: Path | str, judge: Path | str) -> bool:
+    """Whether two weight files (``packaged`` for the shipped ones) have the same content."""
+    paths = PACKAGED if str(critic) == "packaged" else Path(critic), JUDGE if str(judge) == "packaged" else Path(judge)
+    if not all(path.is_file() for path in paths):
+        return False  # whoever loads it says what is missing
+    one, other = (hashlib.sha256(path.read_bytes()).digest() for path in paths)
+    return one == other
 
 
 class AUCritic(nn.Module):
@@ -48,7 +58,10 @@ class AUCritic(nn.Module):
     def look(self, image: Tensor) -> tuple[list[Tensor], Tensor]:
         """Pictures (B, 3, S, S) in [-1, 1] -> feature maps of every block, and AUs float32 (B, 19), 0..5."""
         if image.shape[-1] != self.size:
-            image = functional.interpolate(image, size=(self.size,) * 2, mode="bilinear", align_corners=False)
+            down = image.shape[-1] > self.size
+            image = functional.interpolate(
+                image, size=(self.size,) * 2, mode="bilinear", align_corners=False, antialias=down
+            )
         features, pooled = self.backbone.stages(image.contiguous(memory_format=self.memory_format))
         return features, self.head(pooled)
 

@@ -5,7 +5,7 @@
              --(EWC, L2-SP, SI)------> gradient of the penalty, before each step
              --(LwF)-----------------> stay with the old detector's answers
 
-:data:`METHODS` names the combinations that the study compares; each is an ordinary Lightning fit, or no fit at all.
+:data:`METHODS` names the combinations; each is an ordinary Lightning fit, or no fit at all.
 """
 
 from __future__ import annotations
@@ -37,10 +37,11 @@ class Method:
     """How a person is learnt.
 
     Attributes:
-        trains: which weights move.
+        trains: which weights move; the heads of occurrence and expression stay as they are.
         penalty: what holds them.
         replay: whether frames of others are mixed into every batch.
-        joint: whether *all* frames of earlier people are kept (an upper bound, not a method).
+        joint: whether the memory must hold *all* frames of earlier people (an upper bound, not a method); the caller
+            gives that memory.
     """
 
     trains: Literal["nothing", "head", "all"] = "all"
@@ -108,6 +109,9 @@ class PersonalHead(FaceTask):
         self.detector, self.penalty, self.distil, self.memory = detector, penalty, distil, memory
         self.replay_share, self.trains, self.lr, self.augment = replay_share, trains, lr, augment
         self.loss_weights = {"mse": 4.0, "concordance": weight_concordance}
+        if trains == "head":
+            detector.requires_grad_(False)
+            detector.head.requires_grad_(True)
 
     def forward(self, image: Tensor) -> Tensor:
         """Pictures float (B, 3, S, S) in [-1, 1] -> float32 (B, 19), intensity 0..5."""
@@ -130,16 +134,15 @@ class PersonalHead(FaceTask):
         image = batch.image_float()
         if self.augment:
             image = augment_frames(image, draws)
-        reading = self.detector.read(image)
+        raw = self.detector(image)
+        read = self.detector.calibration.line(raw)  # what is right in the end is what is read out
         losses = {
-            "mse": self._mean_over_parts(reading.intensity, batch.au_intensity, new),
-            "concordance": masked_concordance(reading.intensity, batch.au_intensity)
-            if len(batch) >= 16
-            else image.new_zeros(()),
+            "mse": self._mean_over_parts(read, batch.au_intensity, new),
+            "concordance": masked_concordance(read, batch.au_intensity) if len(batch) >= 16 else image.new_zeros(()),
         }
         total = torch.stack([self.loss_weights[name] * value for name, value in losses.items()]).sum()
         if self.distil is not None:
-            total = total + self.distil.penalty(self.detector, image[:new], reading.intensity[:new])
+            total = total + self.distil.penalty(self.detector, image[:new], raw[:new])
         self.count(new)
         return total
 
@@ -153,15 +156,17 @@ class PersonalHead(FaceTask):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """AdamW without decay, over the weights that move."""
-        moving = self.detector.head if self.trains == "head" else self.detector
-        return torch.optim.AdamW([p for p in moving.parameters() if p.requires_grad], lr=self.lr, weight_decay=0.0)
+        return torch.optim.AdamW(self._moving(), lr=self.lr, weight_decay=0.0)
+
+    def _moving(self) -> list[nn.Parameter]:
+        return [parameter for parameter in self.detector.parameters() if parameter.requires_grad]
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Add the penalty's gradient, clip, and set the learning rate."""
         if self.penalty is not None:
             self.penalty.before_step(self.detector)
             self.penalty.gradient_(self.detector)
-        torch.nn.utils.clip_grad_norm_(self.detector.parameters(), 1.0)
+        torch.nn.utils.clip_grad_norm_(self._moving(), 1.0)
         for group in optimizer.param_groups:
             group["lr"] = self.lr * warm_cosine(self.progress(), 0.1)
 
@@ -208,7 +213,6 @@ class Recipe:
         batch_size: new frames a batch, at most.
         lr: highest learning rate.
         ewc, l2sp, si, lwf: strengths.
-        fisher_samples: frames that the Fisher information is estimated on.
         seed: of everything.
     """
 
@@ -219,7 +223,6 @@ class Recipe:
     l2sp: float = 1.0
     si: float = 0.2
     lwf: float = 1.0
-    fisher_samples: int = 256
     seed: int = 0
 
 
@@ -269,7 +272,7 @@ def learn_person(
     if how.penalty == "lwf":
         distil = LwF(recipe.lwf, likelihood="gaussian")
         distil.consolidate(learnt)
-    elif how.penalty and (penalty is None or (not penalty.tasks and how.penalty != "si")):  # SI watches the way itself
+    elif how.penalty and (penalty is None or (not penalty.anchor and how.penalty != "si")):  # SI watches the way itself
         raise ValueError(f"method {method}: needs a penalty that was consolidated on what came before")
     task = PersonalHead(
         learnt,

@@ -29,7 +29,7 @@ from lit_faces.models.generators.output import GeneratorOutput
 from lit_faces.tasks.attention import AttentionWatch
 from lit_faces.tasks.au_detector import WEIGHTS
 from lit_faces.tasks.base import FaceTask, quiet_save_hyperparameters
-from lit_faces.tasks.critic import AUCritic
+from lit_faces.tasks.critic import AUCritic, same_detector
 from lit_faces.tasks.evaluation import ReenactmentEvaluation, pixel_figures
 from lit_faces.tasks.objectives import (
     DEFAULT_WEIGHTS,
@@ -127,8 +127,10 @@ class ReenactmentGAN(FaceTask):
         self.automatic_optimization = False
         self.generator, self.discriminator = generator, discriminator
         self.identity_network = identity_network
-        if critic is not None and critic not in (None, "packaged") and critic == judge:
-            raise ValueError(f"critic and judge are both {critic}: what trains a generator cannot referee it")
+        if critic is not None and judge is not None and same_detector(critic, judge):
+            raise ValueError(
+                f"critic {critic} and judge {judge} are one file: what trains a generator cannot referee it"
+            )
         self.critic = None if critic is None else AUCritic(critic)
         self.init, self.judge, self.export = init, judge, export
         self.lr, self.lr_discriminator, self.betas, self.warmup = lr, lr_discriminator, (betas[0], betas[1]), warmup

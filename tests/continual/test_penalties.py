@@ -235,3 +235,8 @@ def test_lwf_names_wrong_arguments():
         distillation_loss(torch.zeros(2, 3), torch.zeros(2, 4))
     with pytest.raises(ValueError, match="temperature: expected a number > 0, got 0"):
         distillation_loss(torch.zeros(2, 3), torch.zeros(2, 3), temperature=0.0)
+
+
+def test_a_frozen_module_has_no_starting_point():
+    with pytest.raises(ValueError, match="no parameter of Linear is trainable"):
+        L2SP().consolidate(nn.Linear(2, 2).requires_grad_(False))

@@ -63,6 +63,7 @@ def test_a_foreign_table_needs_a_file_column_only(tmp_path: Path, sets) -> None:
         ({"file": "a.png", "au99": "1"}, "no AU99"),
         ({"file": "a.png", "emotion": "joy"}, "column emotion: expected one of neutral, happiness"),
         ({"picture": "a.png"}, "line 1 has no column 'file'"),
+        ({"file": "", "au6": "1"}, "line 2: column file is empty"),
         ({"file": "b.png"}, r"line 2: the picture .*b\.png is missing"),
         ({"file": "labels.csv"}, "no picture that can be read"),
     ],
@@ -78,6 +79,11 @@ def test_bad_places(tmp_path: Path, sets) -> None:
     (tmp_path / "shard-00000.tar").write_bytes(b"no tar")
     with pytest.raises(ValueError, match="damaged or cut short"):
         read_labelled(tmp_path)
+    with tarfile.open(sets[2] / "shard-00000.tar") as whole, tarfile.open(tmp_path / "shard-00000.tar", "w") as cut:
+        for member in whole.getmembers()[:3]:
+            cut.addfile(member, whole.extractfile(member))
+    with pytest.raises(ValueError, match="000001 has no picture or no CSV"):
+        read_labelled(tmp_path, 64)
     with tarfile.open(tmp_path / "shard-00000.tar", "w"):
         pass
     with pytest.raises(ValueError, match="the set is empty"):

@@ -103,3 +103,22 @@ def test_joining_keeps_the_order(faces):
     both = joined(faces(2, 0), faces(3, 1))
     assert len(both) == 5 and both.subject == ["s0:0", "s0:1", "s1:0", "s1:1", "s1:2"]
     assert len(joined(both, both.select(slice(0, 0)))) == 5
+
+
+def test_a_calibrated_detector_learns_what_is_read_out(detector, faces):
+    detector.calibration.scale.fill_(2.0)
+    detector.calibration.shift.fill_(-1.0)
+    person = faces(6, 3)
+    learnt = learn_person(detector, person, "head_only", Recipe(steps=60, batch_size=6, lr=0.05))
+    truth = person.au_intensity[:, ::2]
+
+    def error(which):
+        return float((which.predict_au(person.image)[:, ::2] - truth).abs().mean())
+
+    assert error(learnt) < 0.7 * error(detector)
+    assert torch.equal(learnt.calibration.scale, detector.calibration.scale)
+
+
+def test_head_only_trains_nothing_else(detector):
+    task = PersonalHead(detector, trains="head")
+    assert {name.split(".")[0] for name, p in task.detector.named_parameters() if p.requires_grad} == {"head"}
