@@ -10,6 +10,10 @@ mean squares of targets MS_R, raters MS_C, residual MS_E, and within targets MS_
 It can be negative.  **It is NaN where it is undefined**: fewer than two complete rows, or a first rater (the label)
 that never varies.  It must come from global sums: a mean over batches is another, wrong number (.723 became .669 in one
 check), and so is a mean over ranks.
+
+The sums here are counts, means, and squared deviations *from the means* of what was seen so far, combined pairwise
+(Chan, Golub & LeVeque 1983): no cancellation however far the values lie from zero, and batches, ranks and people add
+up in any order.
 """
 
 from __future__ import annotations
@@ -26,8 +30,17 @@ from lit_faces.core.facs import AU_KEYS
 Kind = Literal["1,1", "2,1", "3,1"]
 KINDS: tuple[Kind, ...] = ("1,1", "2,1", "3,1")
 
+#: Rows of the moments of pairs (label a, prediction b, error d = b - a): count; means of a and d; sums of squared
+#: deviations of a, b, d and of the product of those of a and b; sum of abs(d); smallest and largest a and b.
+MOMENTS = ("count", "mean_a", "mean_d", "aa", "bb", "dd", "ab", "abs_d", "low_a", "low_b", "high_a", "high_b")
 
-def _check_kind(kind: str) -> None:
+
+def check_kind(kind: str) -> None:
+    """One of :data:`KINDS`.
+
+    Raises:
+        ValueError: it is not.
+    """
     if kind not in KINDS:
         raise ValueError(f"kind of ICC: expected one of {', '.join(KINDS)}, got {kind!r}")
 
@@ -49,7 +62,7 @@ def icc(ratings: np.ndarray | Tensor, kind: Kind = "3,1") -> float:
         >>> round(icc(np.array([[1.0, 1.5], [2.0, 2.5], [4.0, 4.5]])), 3)
         1.0
     """
-    _check_kind(kind)
+    check_kind(kind)
     table = (ratings.detach().cpu().numpy() if isinstance(ratings, Tensor) else np.asarray(ratings)).astype(np.float64)
     if table.ndim != 2 or table.shape[1] < 2:
         raise ValueError(f"ratings: expected (n, raters) with at least 2 raters, got {table.shape}")
@@ -57,7 +70,7 @@ def icc(ratings: np.ndarray | Tensor, kind: Kind = "3,1") -> float:
     n, k = table.shape
     if n < 2 or np.ptp(table[:, 0]) == 0:
         return float("nan")
-    centred = table - table.mean()
+    centred = table - table.mean(axis=0).mean()
     rows, columns = centred.mean(axis=1), centred.mean(axis=0)
     residual = centred - rows[:, None] - columns[None]
     ss_rows, ss_columns, ss_error = k * (rows**2).sum(), n * (columns**2).sum(), (residual**2).sum()
@@ -76,81 +89,168 @@ def _from_squares(n: Tensor, k: int, ss_rows: Tensor, ss_columns: Tensor, ss_err
     below = ms_rows + (k - 1) * ms_other
     if kind == "2,1":
         below = below + k * (ss_columns / (k - 1) - ms_other) / n
-    return (ms_rows - ms_other) / below
+    # two targets in opposite order and of one mean: ICC(2,1) is -MS_E / 0
+    return torch.where(below > 1e-12 * (ms_rows + ms_other), (ms_rows - ms_other) / below, float("nan"))
 
 
-class StreamingICC(Metric):
-    """ICC of labels and predictions, column by column, from sums that add up over batches and ranks.
+def pair_moments(labels: Tensor, predictions: Tensor) -> Tensor:
+    """Moments of pairs, column by column; a pair with NaN or infinity on either side is left out of its column.
 
-    The sums are float64 and taken about a constant in the middle of the values (2.5 for intensities), which keeps them
-    exact to about 1e-12.  A pair with NaN on either side is left out of its column.
+    Args:
+        labels: float (n, C), NaN = not coded.
+        predictions: float (n, C).
+
+    Returns:
+        float64 (12, C), rows as in :data:`MOMENTS`; sums are 0 and limits (inf, -inf) where nothing is coded.
+
+    Raises:
+        ValueError: the shapes differ, or are no tables.
+    """
+    check_pair(labels, predictions)
+    pair = torch.stack([labels, predictions]).double()
+    known = torch.isfinite(pair).all(0)
+    count = known.sum(0).double()
+    if not len(known):
+        return _nothing(pair.shape[-1], pair.device)
+    a, b = pair
+    three = torch.where(known, torch.stack([a, b, b - a]), 0.0)
+    means = three.sum(1) / count.clamp(min=1)
+    deviations = torch.where(known, three - means[:, None], 0.0)
+    squares = (deviations**2).sum(1)
+    products, absolute = (deviations[0] * deviations[1]).sum(0), three[2].abs().sum(0)
+    low, high = (torch.where(known, pair, limit) for limit in (float("inf"), float("-inf")))
+    sums = torch.stack([count, means[0], means[2], *squares, products, absolute])
+    return torch.cat([sums, low.amin(1), high.amax(1)])
+
+
+def combine_moments(parts: Tensor, weights: Tensor | None = None) -> Tensor:
+    """Moments of the union of parts, each counted once or by a weight.
+
+    Args:
+        parts: float64 (k, 12, C): moments of k batches, ranks or people.
+        weights: how often each part counts, float (B, k), not negative; None = once.
+
+    Returns:
+        float64 (12, C), or (B, 12, C) with weights.
+
+    Example:
+        >>> halves = torch.stack([pair_moments(torch.tensor([[i]]), torch.tensor([[i + 1.0]])) for i in (1.0, 3.0)])
+        >>> combine_moments(halves)[MOMENTS.index("aa")].item()
+        2.0
+    """
+    once = weights is None
+    weights = parts.new_ones(1, len(parts)) if weights is None else weights.to(parts)
+    counts = parts[:, 0]
+    centre = (counts[:, None] * parts[:, 1:3]).sum(0) / counts.sum(0).clamp(min=1)
+    # Deviations of the parts' means from a common centre; those of b are the sum of the others.
+    a, d = torch.where(counts[:, None] > 0, parts[:, 1:3] - centre, 0.0).unbind(1)
+    b = a + d
+    between = counts[:, None] * torch.stack([torch.ones_like(a), a, d, a * a, b * b, d * d, a * b], 1)
+    between[:, 3:] += parts[:, 3:7]
+    sums = torch.einsum("bk,krc->brc", weights, torch.cat([between, parts[:, 7:8]], 1))
+    n, (mean_a, mean_d) = sums[:, 0], (sums[:, 1:3] / sums[:, :1].clamp(min=1e-300)).unbind(1)
+    mean_b = mean_a + mean_d
+    shift = n[:, None] * torch.stack([mean_a**2, mean_b**2, mean_d**2, mean_a * mean_b], 1)
+    second = sums[:, 3:7] - shift
+    second[:, :3].clamp_(min=0)
+    mean = torch.where(n[:, None] > 0, sums[:, 1:3] / sums[:, :1] + centre, 0.0)
+    low, high = _limits(parts, weights)
+    whole = torch.cat([sums[:, :1], mean, second, sums[:, 7:8], low, high], 1)
+    return whole[0] if once else whole
+
+
+def _limits(parts: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+    """Smallest and largest values over the parts with a weight: (B, 2, C) each."""
+    low = parts.new_full((len(weights), 2, parts.shape[-1]), float("inf"))
+    high = -low
+    for part, weight in zip(parts, weights.T):  # one part at a time: (B, k, C) would be large
+        counts = (weight > 0)[:, None, None]
+        low = torch.where(counts, torch.minimum(low, part[8:10]), low)
+        high = torch.where(counts, torch.maximum(high, part[10:12]), high)
+    return low, high
+
+
+def _nothing(columns: int, device: torch.device | str = "cpu") -> Tensor:
+    """Moments of no pairs, (12, columns)."""
+    empty = torch.zeros(len(MOMENTS), columns, dtype=torch.float64, device=device)
+    empty[8:10], empty[10:12] = float("inf"), float("-inf")
+    return empty
+
+
+def icc_of_moments(moments: Tensor, kind: Kind = "3,1") -> Tensor:
+    """ICC of labels and predictions from their moments: (..., 12, C) -> float64 (..., C), NaN where undefined."""
+    check_kind(kind)
+    n, _, mean_d, aa, bb, dd, ab, _, low, _, high, _ = moments.unbind(-2)
+    ss_rows, ss_columns = 0.5 * (aa + bb + 2 * ab).clamp(min=0), 0.5 * n * mean_d**2
+    value = _from_squares(n, 2, ss_rows, ss_columns, 0.5 * dd, kind)
+    return torch.where((n < 2) | (low >= high), float("nan"), value)
+
+
+class PairMoments(Metric):
+    """Base of the metrics that follow from the moments of labels and predictions, column by column.
+
+    The one state holds the moments (float64, 12 numbers a column); ranks are combined exactly, by
+    :func:`combine_moments`.  Several of these in a ``MetricCollection`` share it (compute groups).
 
     Args:
         num_outputs: columns.
-        kind: see :mod:`lit_faces.metrics.icc`.
-        shift: the constant, in the unit of the values.
     """
 
     full_state_update = False
-    higher_is_better = True
     is_differentiable = False
-    count: Tensor
-    sums: Tensor
-    label_low: Tensor
-    label_high: Tensor
+    moments: Tensor
 
-    def __init__(self, num_outputs: int, kind: Kind = "3,1", shift: float = 2.5) -> None:
+    def __init__(self, num_outputs: int) -> None:
         super().__init__()
-        _check_kind(kind)
-        self.num_outputs, self.kind, self.shift = num_outputs, kind, shift
-        zeros = torch.zeros(num_outputs, dtype=torch.float64)
-        self.add_state("count", zeros.clone(), dist_reduce_fx="sum")
-        # rows: labels a, predictions b, a*a, b*b, a*b
-        self.add_state("sums", torch.zeros(5, num_outputs, dtype=torch.float64), dist_reduce_fx="sum")
-        self.add_state("label_low", zeros + float("inf"), dist_reduce_fx="min")
-        self.add_state("label_high", zeros - float("inf"), dist_reduce_fx="max")
+        self.num_outputs = num_outputs
+        self.add_state("moments", _nothing(num_outputs), dist_reduce_fx=combine_moments)
 
     def update(self, labels: Tensor, predictions: Tensor) -> None:
         """Add a batch.
 
         Args:
             labels: float (B, num_outputs), NaN = not coded.
-            predictions: float (B, num_outputs).
+            predictions: float (B, num_outputs); a pair with NaN on either side is left out of its column.
 
         Raises:
             ValueError: the shapes differ or have another number of columns.
         """
         check_pair(labels, predictions, self.num_outputs)
-        a, b = labels.double() - self.shift, predictions.double() - self.shift
-        known = torch.isfinite(a) & torch.isfinite(b)
-        low = torch.where(known, a, float("inf")).amin(0) if len(a) else self.label_low
-        high = torch.where(known, a, float("-inf")).amax(0) if len(a) else self.label_high
-        a, b = torch.where(known, a, 0.0), torch.where(known, b, 0.0)
-        self.count += known.sum(0)
-        self.sums += torch.stack([a.sum(0), b.sum(0), (a * a).sum(0), (b * b).sum(0), (a * b).sum(0)])
-        self.label_low, self.label_high = torch.minimum(self.label_low, low), torch.maximum(self.label_high, high)
+        batch = pair_moments(labels.detach(), predictions.detach()).to(self.moments.device)
+        self.moments = combine_moments(torch.stack([self.moments, batch]))
+
+
+class StreamingICC(PairMoments):
+    """ICC of labels and predictions, column by column, from sums that add up over batches and ranks.
+
+    A pair with NaN on either side is left out of its column.
+
+    Args:
+        num_outputs: columns.
+        kind: see :mod:`lit_faces.metrics.icc`.
+    """
+
+    higher_is_better = True
+
+    def __init__(self, num_outputs: int, kind: Kind = "3,1") -> None:
+        super().__init__(num_outputs)
+        check_kind(kind)
+        self.kind = kind
 
     def compute(self) -> Tensor:
-        """ICC of each column, float32 (num_outputs,), NaN where undefined."""
-        n = self.count
-        mean_a, mean_b = self.sums[0] / n, self.sums[1] / n
-        aa, bb = self.sums[2] - n * mean_a**2, self.sums[3] - n * mean_b**2
-        ab = self.sums[4] - n * mean_a * mean_b
-        ss_rows, ss_error = 0.5 * (aa + bb + 2 * ab), (0.5 * (aa + bb - 2 * ab)).clamp(min=0)
-        ss_columns = 0.5 * n * (mean_a - mean_b) ** 2
-        value = _from_squares(n, 2, ss_rows, ss_columns, ss_error, self.kind)
-        undefined = (n < 2) | (self.label_low >= self.label_high)
-        return torch.where(undefined, float("nan"), value).float()
+        """ICC of each column, float64 (num_outputs,), a scalar for one column; NaN where undefined."""
+        return icc_of_moments(self.moments, self.kind)
 
 
-def check_pair(labels: Tensor, predictions: Tensor, columns: int) -> None:
-    """Both float (B, columns).
+def check_pair(labels: Tensor, predictions: Tensor, columns: int | None = None) -> None:
+    """Both float (B, columns), any number of them where None.
 
     Raises:
         ValueError: they are not.
     """
-    if labels.shape != predictions.shape or labels.ndim != 2 or labels.shape[1] != columns:
-        raise ValueError(f"expected two (B, {columns}), got {tuple(labels.shape)} and {tuple(predictions.shape)}")
+    if labels.shape != predictions.shape or labels.ndim != 2 or columns not in (None, labels.shape[1]):
+        wanted = "C" if columns is None else columns
+        raise ValueError(f"expected two (B, {wanted}), got {tuple(labels.shape)} and {tuple(predictions.shape)}")
 
 
 def mean_of_defined(values: Tensor) -> Tensor:
