@@ -200,7 +200,7 @@ def _bind(statistic: str | Callable[..., Any], columns: Columns, index: np.ndarr
     if wrong or not arrays:
         raise ValueError(f"columns: expected {len(index)} rows each, as subjects, got {'; '.join(wrong) or 'none'}")
     if not isinstance(statistic, str):
-        return partial(_by_rows, statistic, arrays, [np.flatnonzero(index == s) for s in range(count)])
+        return partial(_by_rows, statistic, arrays, index)
     if statistic not in FAST:
         raise ValueError(f"statistic: expected a function or one of {', '.join(FAST)}, got {statistic!r}")
     names: tuple[Any, ...] = (0, 1) if 0 in arrays else ("labels", "predictions")
@@ -223,13 +223,13 @@ def _bind(statistic: str | Callable[..., Any], columns: Columns, index: np.ndarr
 
 
 def _by_rows(
-    statistic: Callable[..., Any], arrays: dict[Any, np.ndarray], rows: list[np.ndarray], weights: np.ndarray
+    statistic: Callable[..., Any], arrays: dict[Any, np.ndarray], index: np.ndarray, weights: np.ndarray
 ) -> np.ndarray:
     """Any function, called with the rows of the people drawn, once a resample."""
     positional = 0 in arrays
     results = []
     for weight in weights.astype(np.int64):
-        drawn = np.concatenate([np.tile(rows[s], times) for s, times in enumerate(weight)])
+        drawn = np.repeat(np.arange(len(index)), weight[index])
         part = {key: value[drawn] for key, value in arrays.items()}
         result = statistic(*part.values()) if positional else statistic(**part)
         results.append(np.asarray(result, dtype=np.float64))

@@ -154,20 +154,21 @@ def combine_moments(parts: Tensor, weights: Tensor | None = None) -> Tensor:
     second = sums[:, 3:7] - shift
     second[:, :3].clamp_(min=0)
     mean = torch.where(n[:, None] > 0, sums[:, 1:3] / sums[:, :1] + centre, 0.0)
-    low, high = _limits(parts, weights)
-    whole = torch.cat([sums[:, :1], mean, second, sums[:, 7:8], low, high], 1)
+    whole = torch.cat([sums[:, :1], mean, second, sums[:, 7:8], _limits(parts, weights)], 1)
     return whole[0] if once else whole
 
 
-def _limits(parts: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
-    """Smallest and largest values over the parts with a weight: (B, 2, C) each."""
-    low = parts.new_full((len(weights), 2, parts.shape[-1]), float("inf"))
-    high = -low
-    for part, weight in zip(parts, weights.T):  # one part at a time: (B, k, C) would be large
-        counts = (weight > 0)[:, None, None]
-        low = torch.where(counts, torch.minimum(low, part[8:10]), low)
-        high = torch.where(counts, torch.maximum(high, part[10:12]), high)
-    return low, high
+def _limits(parts: Tensor, weights: Tensor) -> Tensor:
+    """Smallest a and b, largest a and b over the parts with a weight: (B, 4, C)."""
+    signed = torch.cat([parts[:, 8:10], -parts[:, 10:12]], 1)  # the smallest of each is looked for
+    absent = torch.where(weights > 0, 0.0, float("inf")).to(parts)[:, :, None, None]
+    smallest = parts.new_full((len(weights), *signed.shape[1:]), float("inf"))
+    candidate = torch.empty_like(smallest)
+    for index, part in enumerate(signed):  # one part at a time and in place: (B, k, 4, C) would be large
+        torch.add(part, absent[:, index], out=candidate)
+        torch.minimum(smallest, candidate, out=smallest)
+    smallest[:, 2:].neg_()
+    return smallest
 
 
 def _nothing(columns: int, device: torch.device | str = "cpu") -> Tensor:
