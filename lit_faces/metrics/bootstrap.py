@@ -39,6 +39,7 @@ Method = Literal["bca", "percentile"]
 Columns = Mapping[str, Any] | Sequence[Any]
 #: Figures (B, K) of resamples that are given by the weights of the people, (B, S).
 _Weighted = Callable[[np.ndarray], np.ndarray]
+_PART = 200  # resamples at once
 
 
 class Interval(NamedTuple):
@@ -133,7 +134,9 @@ def _interval(
     drawn = np.random.default_rng(seed).integers(0, count, (resamples, count))
     estimate = values(np.ones((1, count)))[0]
     cells = (drawn + count * np.arange(resamples)[:, None]).ravel()
-    replicates = values(np.bincount(cells, minlength=resamples * count).reshape(resamples, count).astype(np.float64))
+    times = np.bincount(cells, minlength=resamples * count).reshape(resamples, count).astype(np.float64)
+    # In parts: bounded memory, and tensors too small for torch to wait for a second thread on a busy machine.
+    replicates = np.concatenate([values(times[k : k + _PART]) for k in range(0, resamples, _PART)])
     shape, replicates, flat = estimate.shape, replicates.reshape(resamples, -1), estimate.reshape(-1)
     left_out = values(1.0 - np.eye(count)).reshape(count, -1) if method == "bca" else np.empty((0, flat.size))
     ends = np.array([_ends(flat[k], replicates[:, k], left_out[:, k], level) for k in range(flat.size)])
