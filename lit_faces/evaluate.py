@@ -20,9 +20,13 @@ def build_parser() -> argparse.ArgumentParser:
         prog=f"python -m {PROGRAM}",
         description="Evaluate an AU detector on a labelled set: ICC, MAE, F1, AUC by AU, intervals over people.",
         epilog="example: python -m lit_faces.render set --out faces --n 320 --frames-per-subject 8 && "
-        "python -m lit_faces.evaluate --detector packaged --data faces --out report",
+        "python -m lit_faces.evaluate --detector generic --data faces --out report",
     )
-    parser.add_argument("--detector", required=True, help="exported detector (.safetensors), or packaged")
+    parser.add_argument(
+        "--detector",
+        required=True,
+        help="exported detector (.safetensors), generic (shipped) or packaged (the shipped judge)",
+    )
     parser.add_argument("--data", type=Path, required=True, help="folder with labels.csv, or tar shards")
     parser.add_argument("--out", type=Path, help="folder for results.json, table.md and the plots")
     parser.add_argument("--resamples", type=int, default=1000, help="of the bootstrap over people")

@@ -118,7 +118,7 @@ def masked_logit_bce(
 
 
 def masked_cross_entropy(logits: Tensor, label: Tensor, weight: Tensor | None = None) -> Tensor:
-    """Cross-entropy over coded labels; 0 when nothing is coded.
+    """Weighted mean of the cross-entropy over coded labels; 0 when nothing is coded.
 
     Args:
         logits: float (B, C).
@@ -126,4 +126,7 @@ def masked_cross_entropy(logits: Tensor, label: Tensor, weight: Tensor | None = 
         weight: float (C,), importance of each class, or None.
     """
     loss = functional.cross_entropy(logits.float(), label, weight, ignore_index=-1, reduction="none")
-    return loss.sum() / (label >= 0).sum().clamp(min=1)
+    known = label >= 0
+    share = known.float() if weight is None else torch.where(known, weight.float()[label.clamp(min=0)], 0.0)
+    # by the sum of weights, as torch does: two rare faces in a batch must not drown sixty others
+    return loss.sum() / share.sum().clamp(min=1e-6)

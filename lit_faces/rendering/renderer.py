@@ -103,8 +103,7 @@ class FaceRenderer:
             if pose is not None:
                 turned = pose[pick].to(self.device, torch.float32)
                 drawn = replace(drawn, pose=torch.where(turned.isnan(), drawn.pose, turned))
-            people = sample_people(self.seed, who, self.smooth_share, self.spread)
-            image, landmarks = self._chunk(people, sample_scenes(self.seed, who, where), drawn)
+            image, landmarks = self._chunk(self.people(who), sample_scenes(self.seed, who, where), drawn)
             return image, landmarks, drawn
 
         parts = _in_threads(chunk, range(0, len(subjects), _CHUNK), self.device)
@@ -117,6 +116,10 @@ class FaceRenderer:
             pose=field["pose"], subject=[f"{self.head.prefix}{self.seed}:{i:06d}" for i in subjects.tolist()],
             source=[f"rendered/{self.head.name}"] * len(subjects), frame=frames.clone(),
         )  # fmt: skip
+
+    def people(self, subjects: Tensor) -> People:
+        """Identities of subject numbers (B,); a subclass may alter them."""
+        return sample_people(self.seed, subjects, self.smooth_share, self.spread)
 
     def _chunk(self, people: People, scenes: Scenes, frames: Frames) -> tuple[Tensor, Tensor]:
         active = (frames.au / 5.0).clamp(0, 1) ** people.gamma * people.amplitude

@@ -360,13 +360,13 @@ def load_detector(path: Path | str) -> AUDetector:
     """The detector of a file written by :meth:`AUDetector.export_weights`, in evaluation mode.
 
     Args:
-        path: safetensors file, or ``packaged`` for the judge that ships with lit_faces.
+        path: safetensors file; ``generic`` for the detector that ships with lit_faces, ``packaged`` for its judge.
 
     Raises:
         FileNotFoundError: no such file.
         ValueError: truncated, or not a detector.
     """
-    path = WEIGHTS / "judge.safetensors" if str(path) == "packaged" else Path(path)
+    path = {"generic": WEIGHTS / WEIGHTS_FILE, "packaged": WEIGHTS / "judge.safetensors"}.get(str(path)) or Path(path)
     state, card = load_weights(path)
     if card.get("kind") != _KIND:
         raise ValueError(
