@@ -23,8 +23,8 @@ from lit_faces.continual.ewc import EWC
 from lit_faces.continual.penalties import L2SP, SI, LwF, QuadraticPenalty
 from lit_faces.core.sample import FaceBatch
 from lit_faces.core.seeding import generator_for
-from lit_faces.losses.action_units import masked_concordance, masked_mse
-from lit_faces.tasks.au_detector import AUDetector
+from lit_faces.losses.action_units import masked_concordance, masked_cross_entropy, masked_logit_bce, masked_mse
+from lit_faces.tasks.au_detector import AUDetector, Reading
 from lit_faces.tasks.augmentation import augment_frames
 from lit_faces.tasks.base import FaceTask
 from lit_faces.tasks.schedule import warm_cosine
@@ -75,7 +75,8 @@ class Memory(Protocol):
 class PersonalHead(FaceTask):
     """Adapts an AU detector to the person whose frames it is given.
 
-    The running statistics of normalisation layers stay as they are: a few frames of one face would ruin them.
+    The running statistics of normalisation layers stay as they are: a few frames of one face would ruin them. So do the
+    weights of the occurrence and expression heads, but their losses count: features must go on telling them the truth.
 
     Args:
         detector: what is adapted, in place.
@@ -86,6 +87,7 @@ class PersonalHead(FaceTask):
         trains: which weights move.
         lr: highest learning rate (AdamW, cosine).
         weight_concordance: of the loss; needs batches that vary, so few-shot batches do without.
+        weight_other: of the losses of occurrence and expression, where the detector has such heads.
         augment: vary light and place of the frames.
         seed: of augmentation and replay.
     """
@@ -100,6 +102,7 @@ class PersonalHead(FaceTask):
         trains: Literal["head", "all"] = "all",
         lr: float = 3e-4,
         weight_concordance: float = 0.25,
+        weight_other: float = 0.1,
         augment: bool = True,
         seed: int = 0,
     ) -> None:
@@ -108,10 +111,13 @@ class PersonalHead(FaceTask):
             raise ValueError(f"replay_share and lr: expected numbers above 0, got {replay_share} and {lr}")
         self.detector, self.penalty, self.distil, self.memory = detector, penalty, distil, memory
         self.replay_share, self.trains, self.lr, self.augment = replay_share, trains, lr, augment
-        self.loss_weights = {"mse": 4.0, "concordance": weight_concordance}
+        self.loss_weights = {"mse": 4.0, "concordance": weight_concordance, "other": weight_other}
         if trains == "head":
             detector.requires_grad_(False)
             detector.head.requires_grad_(True)
+        for head in (detector.occurrence, detector.expression):
+            if head is not None:
+                head.requires_grad_(False)
 
     def forward(self, image: Tensor) -> Tensor:
         """Pictures float (B, 3, S, S) in [-1, 1] -> float32 (B, 19), intensity 0..5."""
@@ -134,16 +140,29 @@ class PersonalHead(FaceTask):
         image = batch.image_float()
         if self.augment:
             image = augment_frames(image, draws)
-        raw = self.detector(image)
+        reading = self.detector.read(image)
+        raw = reading.intensity
         read = self.detector.calibration.line(raw)  # what is right in the end is what is read out
         losses = {
             "mse": self._mean_over_parts(read, batch.au_intensity, new),
             "concordance": masked_concordance(read, batch.au_intensity) if len(batch) >= 16 else image.new_zeros(()),
+            "other": self._other_heads(reading, batch),
         }
         total = torch.stack([self.loss_weights[name] * value for name, value in losses.items()]).sum()
         if self.distil is not None:
             total = total + self.distil.penalty(self.detector, image[:new], raw[:new])
         self.count(new)
+        return total
+
+    def _other_heads(self, reading: Reading, batch: FaceBatch) -> Tensor:
+        """Cross-entropies of occurrence and expression, 0 where there is no such head or nothing is coded."""
+        total = batch.au_intensity.new_zeros(())
+        if self.trains == "head" or not self.loss_weights["other"]:
+            return total  # the features do not move, nor do these heads
+        if reading.occurrence is not None:
+            total = total + masked_logit_bce(reading.occurrence, batch.au_occurrence)
+        if reading.expression is not None and bool((batch.emotion >= 0).any()):
+            total = total + masked_cross_entropy(reading.expression, batch.emotion)
         return total
 
     @staticmethod
@@ -212,8 +231,9 @@ class Recipe:
         steps: batches.
         batch_size: new frames a batch, at most.
         lr: highest learning rate.
-        ewc, l2sp, si, lwf: strengths.
+        ewc, l2sp, si, lwf, ridge: strengths.
         seed: of everything.
+        precision: of Lightning; ``auto`` is bf16-mixed where the processor has instructions for it.
     """
 
     steps: int = 60
@@ -223,7 +243,9 @@ class Recipe:
     l2sp: float = 1.0
     si: float = 0.2
     lwf: float = 1.0
+    ridge: float = 30.0
     seed: int = 0
+    precision: str = "auto"
 
 
 def make_penalty(name: str, recipe: Recipe) -> QuadraticPenalty | None:
@@ -286,22 +308,33 @@ def learn_person(
     loader: DataLoader[FaceBatch] = DataLoader(
         _Steps(frames, recipe.batch_size, recipe.steps, recipe.seed), batch_size=None, shuffle=False
     )
-    quiet_trainer(recipe.steps, accelerator).fit(task, loader)
+    quiet_trainer(recipe.steps, accelerator, recipe.precision).fit(task, loader)
     return learnt.eval()
 
 
-def quiet_trainer(steps: int, accelerator: str) -> pl.Trainer:
+def quiet_trainer(steps: int, accelerator: str, precision: str = "auto") -> pl.Trainer:
     """A trainer of a short fit that says and writes nothing."""
     import logging
+
+    if precision == "auto":
+        precision = "bf16-mixed" if fast_bfloat16(accelerator) else "32-true"
 
     logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.ERROR)
     return pl.Trainer(
         max_steps=steps,
         accelerator=accelerator,
         devices=1,
+        precision=precision,  # type: ignore[arg-type]
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
         num_sanity_val_steps=0,
     )
+
+
+def fast_bfloat16(accelerator: str = "cpu") -> bool:
+    """Whether 16-bit arithmetic is worth it: GPUs of this decade, and processors with instructions for it."""
+    if accelerator != "cpu" and torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported()
+    return bool(torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported())

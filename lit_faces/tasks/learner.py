@@ -1,0 +1,336 @@
+"""A detector that learns people one after another, and all that it must carry from one to the next.
+
+    start(others, reference)       who was known before: fills the memory, consolidates the penalty
+    learn(name, frames)            one more person, by the method
+    predict(images, name)          what it reads on that person (None: on anybody)
+    save(path) / load(...)         detector, memory, penalty and calibrations in one safetensors file
+
+``lit_faces.adapt`` does this for one person a day, ``lit_faces.study`` for many people, methods and seeds.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lit_faces.continual.calibration import (
+    PersonCalibration,
+    labelled_affine,
+    match_moments,
+    median_subtraction,
+    neutral_statistics,
+    neutral_subtraction,
+)
+from lit_faces.continual.ewc import EWC
+from lit_faces.continual.few_shot import ridge_update
+from lit_faces.continual.penalties import L2SP, SI
+from lit_faces.continual.replay import FaceMemory
+from lit_faces.core.facs import MAX_INTENSITY
+from lit_faces.core.sample import FaceBatch
+from lit_faces.core.seeding import derive_seed, generator_for
+from lit_faces.core.weights import load_weights, save_weights
+from lit_faces.tasks.au_detector import WEIGHTS, AUDetector
+from lit_faces.tasks.personal import METHODS, Recipe, fast_bfloat16, learn_person, make_penalty
+
+#: Without labels: from the photo, which is neutral; from all frames of the person.
+ZERO_SHOT = ("neutral", "neutral_raw", "median", "affine")
+#: With labels and without a gradient: an affine map of the readings, the intensity head in closed form.
+CLOSED_FORM = ("labelled_affine", "ridge")
+ALL_METHODS = (*METHODS, *ZERO_SHOT, *CLOSED_FORM)
+_KIND = "personal_memory"
+_FISHER_FILE = WEIGHTS / "detector_fisher.safetensors"
+_FISHER = 0xF15
+
+
+def shipped_fisher(detector: str) -> dict[str, Tensor] | None:
+    """Fisher information of the ``generic`` detector on people it was trained on; None for other detectors."""
+    if detector != "generic" or not _FISHER_FILE.is_file():
+        return None
+    return {name: value.float() for name, value in load_weights(_FISHER_FILE)[0].items()}
+
+
+def save_fisher(path: Path | str, fisher: Mapping[str, Tensor], **card: Any) -> None:
+    """Write Fisher information as bfloat16 (three digits are plenty for an importance), atomically."""
+    save_weights(path, {name: value.bfloat16() for name, value in fisher.items()}, {"kind": "fisher", **card})
+
+
+class PersonalLearner:
+    """One detector, one method, one person after another.
+
+    Fine-tuning and its kin change the detector itself. Calibrations and ``ridge`` are kept for each person apart, and
+    serve that person only, so that by construction nobody else notices.
+
+    Args:
+        detector: the generic detector; it is not changed, ``self.detector`` is.
+        method: one of :data:`ALL_METHODS`.
+        recipe: steps and strengths.
+        capacity: of the memory, faces or bytes ("64MB").
+        fisher_samples: frames of a person that the Fisher information is taken from.
+
+    Raises:
+        ValueError: no such method.
+    """
+
+    def __init__(
+        self,
+        detector: AUDetector,
+        method: str = "ewc_replay",
+        recipe: Recipe | None = None,
+        capacity: int | str = 600,
+        fisher_samples: int = 24,
+    ) -> None:
+        if method not in ALL_METHODS:
+            raise ValueError(f"method {method!r}: expected one of {', '.join(ALL_METHODS)}")
+        self.detector, self.method, self.recipe = detector, method, recipe or Recipe()
+        self.capacity, self.fisher_samples = capacity, fisher_samples
+        how = METHODS.get(method)
+        self.memory: FaceMemory | None = None
+        if how is not None and how.replay:
+            # the upper bound keeps everything
+            self.memory = (
+                FaceMemory(10_000_000, "reservoir", self.recipe.seed)
+                if how.joint
+                else FaceMemory(capacity, "balanced", self.recipe.seed)
+            )
+        self.penalty = make_penalty(how.penalty, self.recipe) if how is not None else None
+        self.personal: dict[str, nn.Module] = {}
+        self.learnt: list[str] = []
+        self.population: dict[str, Tensor] = {}
+
+    # -- learning ------------------------------------------------------------------------------------------------
+
+    def start(
+        self,
+        others: FaceBatch,
+        reference: FaceBatch | None = None,
+        fisher: Mapping[str, Tensor] | None = None,
+    ) -> None:
+        """Remember whom the detector was trained on.
+
+        Args:
+            others: their frames; the memory starts with them.
+            reference: frames of people it was *not* trained on, with neutral ones among them: what calibrations take
+                for usual. ``others`` by default.
+            fisher: Fisher information on ``others`` (:meth:`fisher`), where it was computed before.
+        """
+        if self.memory is not None:
+            self.memory.add(others)
+        if isinstance(self.penalty, EWC):
+            known = self.fisher(others, 4 * self.fisher_samples) if fisher is None else fisher
+            self.penalty.add_task(self.detector, known)
+        elif isinstance(self.penalty, L2SP):
+            self.detector.requires_grad_(True)
+            self.penalty.consolidate(self.detector)
+        if self.method in ZERO_SHOT or self.method in CLOSED_FORM:
+            self._study_population(others if reference is None else reference)
+
+    def fisher(self, faces: FaceBatch, samples: int | None = None) -> dict[str, Tensor]:
+        """Exact Fisher information of the intensities (Gaussian) on a few of the faces, drawn by the recipe's seed."""
+        from lit_faces.continual.ewc import fisher_diagonal
+
+        samples = self.fisher_samples if samples is None else samples
+        pick = torch.randperm(len(faces), generator=generator_for(self.recipe.seed, _FISHER, len(self.learnt)))
+        self.detector.requires_grad_(True)
+        found = fisher_diagonal(
+            self.detector, faces.select(pick[:samples]).image_float().to(self.detector.device), "gaussian"
+        )
+        self.detector.requires_grad_(False)
+        return found
+
+    def learn(self, name: str, frames: FaceBatch, accelerator: str = "cpu", consolidate: bool = True) -> None:
+        """Learn one more person.
+
+        Args:
+            name: of the person; whoever is learnt again is learnt on top.
+            frames: labelled frames, the photo first. Zero-shot methods do not read the labels. No frames: nothing is
+                learnt.
+            accelerator: of Lightning.
+            consolidate: keep what the next person's learning needs (memory, Fisher information); the last person's
+                may go without.
+        """
+        if len(frames):
+            frames = replace(frames, subject=[name] * len(frames))
+            if self.method in ZERO_SHOT or self.method in CLOSED_FORM:
+                self.personal[name] = self._personal_map(frames)
+            elif self.method != "none":
+                self._learn_by_gradient(frames, accelerator, consolidate)
+        self.learnt = [*(other for other in self.learnt if other != name), name]
+
+    def _learn_by_gradient(self, frames: FaceBatch, accelerator: str, consolidate: bool) -> None:
+        recipe = replace(self.recipe, seed=derive_seed(self.recipe.seed, len(self.learnt)) % 2**31)
+        self.detector = learn_person(self.detector, frames, self.method, recipe, self.memory, self.penalty, accelerator)
+        self.detector.requires_grad_(False)
+        if not consolidate:
+            return
+        if self.memory is not None:
+            self.memory.add(frames)
+        if isinstance(self.penalty, EWC):
+            self.penalty.add_task(self.detector, self.fisher(frames))
+        elif isinstance(self.penalty, SI):
+            self.penalty.consolidate(self.detector)
+
+    # -- calibrations --------------------------------------------------------------------------------------------
+
+    def _study_population(self, reference: FaceBatch) -> None:
+        found = self._read(reference.image)
+        neutral = (reference.au_intensity.nan_to_num(0.0) == 0).all(1) & reference.au_intensity.isfinite().any(1)
+        if not bool(neutral.any()):
+            raise ValueError(
+                f"method {self.method}: the reference has no neutral frame (all coded AUs 0) among its {len(found)}; "
+                "add some, or choose a method that learns from labels"
+            )
+        rows = neutral.nonzero()[:, 0]
+        mean, between, within = neutral_statistics(found[rows], [reference.subject[i] for i in rows.tolist()])
+        self.population = {
+            "mean": found.mean(0),
+            "std": found.std(0),
+            "neutral": mean,
+            "between": between,
+            "within": within,
+        }
+
+    def _personal_map(self, frames: FaceBatch) -> nn.Module:
+        if self.method == "ridge":
+            return self._ridge(frames)
+        found, known = self._read(frames.image), self.population
+        if self.method == "neutral":
+            return neutral_subtraction(found[:1], known["neutral"], known["between"], known["within"])
+        if self.method == "neutral_raw":
+            return neutral_subtraction(found[:1], known["neutral"])
+        if self.method == "median":
+            return median_subtraction(found, known["neutral"])
+        if self.method == "affine":
+            return match_moments(found, known["mean"], known["std"])
+        return labelled_affine(found, frames.au_intensity)
+
+    @torch.no_grad()
+    def _ridge(self, frames: FaceBatch) -> nn.Module:
+        """The intensity head of one person: ridge regression of its logits towards the generic head's."""
+        detector = self.detector
+        features = torch.cat(
+            [detector.features(chunk.to(detector.device).float() / 127.5 - 1.0) for chunk in frames.image.split(64)]
+        ).float()
+        line = detector.calibration
+        share = ((frames.au_intensity.to(features.device) - line.shift) / line.scale / MAX_INTENSITY).clamp(0.02, 0.98)
+        head = nn.Linear(features.shape[1], share.shape[1])
+        weight, bias = ridge_update(
+            features, share.logit(), detector.head.linear.weight, detector.head.linear.bias, self.recipe.ridge
+        )
+        head.load_state_dict({"weight": weight, "bias": bias})
+        return head.requires_grad_(False)
+
+    # -- reading -------------------------------------------------------------------------------------------------
+
+    def predict(self, images: Tensor, name: str | None = None) -> Tensor:
+        """Calibrated intensities of pictures uint8 (B, 3, H, W): float32 (B, 19), 0..5.
+
+        Args:
+            images: of one person.
+            name: who it is, if it is somebody who was learnt.
+        """
+        mine = self.personal.get(name) if name is not None else None
+        if isinstance(mine, nn.Linear):
+            features = []
+            with torch.inference_mode(), self._autocast():
+                for chunk in images.split(64):
+                    features.append(self.detector.features(chunk.to(self.detector.device).float() / 127.5 - 1.0))
+            raw = MAX_INTENSITY * mine(torch.cat(features).float()).sigmoid()
+            return self.detector.calibration(raw).cpu()
+        found = self._read(images)
+        return found if mine is None else mine(found)
+
+    def for_person(self, name: str) -> AUDetector:
+        """A copy of the detector with the person's own head or calibration built in."""
+        detector, mine = copy.deepcopy(self.detector), self.personal.get(name)
+        if isinstance(mine, nn.Linear):
+            detector.head.linear.load_state_dict(mine.state_dict())
+        elif isinstance(mine, PersonCalibration):  # its clamp to 0..5 before the second line is left out
+            scale, shift = detector.calibration.scale, detector.calibration.shift
+            detector.calibration.shift = mine.scale * shift + mine.shift
+            detector.calibration.scale = mine.scale * scale
+        return detector
+
+    @torch.inference_mode()
+    def _read(self, images: Tensor) -> Tensor:
+        with self._autocast():
+            return self.detector.predict(images).intensity.float().clone()
+
+    def _autocast(self) -> torch.autocast:
+        fast = self.recipe.precision != "32-true" and fast_bfloat16(self.detector.device.type)
+        return torch.autocast(self.detector.device.type, dtype=torch.bfloat16, enabled=fast)
+
+    # -- keeping -------------------------------------------------------------------------------------------------
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Tensors by name, and plain data: everything but what the constructor was given."""
+        tensors = {f"detector.{k}": v for k, v in self.detector.state_dict().items()}
+        plain: dict[str, Any] = {
+            "kind": _KIND,
+            "method": self.method,
+            "recipe": asdict(self.recipe),
+            "capacity": self.capacity,
+            "fisher_samples": self.fisher_samples,
+            "learnt": self.learnt,
+            "personal": {},
+        }
+        if self.memory is not None:
+            stored, plain["memory"] = self.memory.tensors()
+            tensors.update({f"memory.{k}": v for k, v in stored.items()})
+        if self.penalty is not None:
+            tensors.update({f"penalty.{k}": torch.as_tensor(v) for k, v in self.penalty.state_dict().items()})
+        tensors.update({f"population.{k}": v for k, v in self.population.items()})
+        for number, (name, module) in enumerate(self.personal.items()):
+            plain["personal"][name] = [number, "head" if isinstance(module, nn.Linear) else "calibration"]
+            tensors.update({f"personal.{number}.{k}": v for k, v in module.state_dict().items()})
+        return tensors, plain
+
+    def save(self, path: Path | str, **card: Any) -> None:
+        """Write :meth:`state` as one safetensors file, atomically."""
+        tensors, plain = self.state()
+        save_weights(path, tensors, {**plain, **card})
+
+    def load(self, path: Path | str) -> dict[str, Any]:
+        """Take back what :meth:`save` wrote, into a learner of the same detector architecture and method.
+
+        Returns:
+            The card.
+
+        Raises:
+            FileNotFoundError: no such file.
+            ValueError: another kind of file, another method, or another detector.
+        """
+        tensors, card = load_weights(path)
+        if card.get("kind") != _KIND:
+            raise ValueError(
+                f"{path}: expected a memory written by lit_faces.adapt, found {card.get('kind', 'no card')!r}"
+            )
+        if card["method"] != self.method:
+            raise ValueError(f"{path}: was kept for the method {card['method']!r}, not {self.method!r}: use that one")
+        parts: dict[str, dict[str, Tensor]] = {}
+        for key, value in tensors.items():
+            part, _, rest = key.partition(".")
+            parts.setdefault(part, {})[rest] = value
+        own = self.detector.state_dict()
+        theirs = parts.get("detector", {})
+        if own.keys() != theirs.keys() or any(own[k].shape != theirs[k].shape for k in own):
+            raise ValueError(f"{path}: was kept for a detector of another architecture: give the detector it goes with")
+        self.detector.load_state_dict(theirs)
+        self.learnt, self.population = list(card["learnt"]), parts.get("population", {})
+        if self.memory is not None:
+            self.memory = FaceMemory.from_tensors(parts.get("memory", {}), card["memory"])
+        if self.penalty is not None:
+            self.penalty.load_state_dict(parts.get("penalty", {}))
+        self.personal = {}
+        for name, (number, kind) in card["personal"].items():
+            state = {k.partition(".")[2]: v for k, v in parts["personal"].items() if k.startswith(f"{number}.")}
+            shape = state["weight"].shape if kind == "head" else (0, 0)
+            module = nn.Linear(shape[1], shape[0]) if kind == "head" else PersonCalibration()
+            module.load_state_dict(state)
+            self.personal[name] = module.requires_grad_(False)
+        return card

@@ -1,0 +1,382 @@
+"""Which way of learning people is best? Methods x people x frames x seeds, resumable, by several processes.
+
+    sequence   people arrive one after another, each learnt on top of the last; everything is evaluated after each
+    single     each person is learnt from the generic detector
+
+A *cell* is one (protocol, method, k, images, seed); it learns all people in the seed's order. After every person the
+readings are written to ``cells/<cell>/<step>.npz``, and what the cell must carry on to ``state.safetensors``, both
+atomically: a study that was killed redoes at most the person it was at. A cell is done by whoever holds its lock, so
+any number of processes, on any number of machines that share the folder, can work on one study.
+
+``images`` says what a person is learnt from:
+
+    real            k labelled frames, the photo first
+    real+synthetic  those, and the images that the generator made from the photo
+    synthetic       the generated images alone
+    wrong           the images that were generated from the *next* person's photo: a control that must not help
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal, Protocol, get_args
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lit_faces.arguments import UsageError, find_class, suggestion
+from lit_faces.core.sample import FaceBatch
+from lit_faces.core.seeding import derive_seed, generator_for
+from lit_faces.core.weights import load_weights, save_weights
+from lit_faces.tasks.au_detector import AUDetector, load_detector
+from lit_faces.tasks.learner import ALL_METHODS, PersonalLearner, save_fisher, shipped_fisher
+from lit_faces.tasks.personal import METHODS, Recipe, joined
+
+Images = Literal["real", "real+synthetic", "synthetic", "wrong"]
+Protocol_ = Literal["sequence", "single"]
+_ORDER, _SYNTHETIC = 0x5EC, 0x5F7
+
+
+class People(Protocol):
+    """Who arrives; see :mod:`data_modules.people`."""
+
+    @property
+    def names(self) -> list[str]:
+        """Of the people who arrive."""
+
+    def prepare(self) -> None:
+        """Make or fetch what is missing, once."""
+
+    def support(self, person: int, count: int | None = None, seed: int = 0) -> FaceBatch:
+        """Frames to learn from, the photo first."""
+
+    def test(self, person: int) -> FaceBatch:
+        """Frames to test on."""
+
+    def generic(self) -> FaceBatch:
+        """People who are never learnt."""
+
+    def others(self) -> FaceBatch:
+        """People whom the detector was trained on."""
+
+    def reference(self) -> FaceBatch:
+        """People whom it was not trained on, nor is tested on; some neutral."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One line of the study: all people, one after another, by one method."""
+
+    protocol: Protocol_
+    method: str
+    k: int
+    images: Images
+    seed: int
+
+    @property
+    def key(self) -> str:
+        """Name of its folder."""
+        return f"{self.protocol}-{self.method}-k{self.k}-{self.images}-s{self.seed}"
+
+
+@dataclass
+class Study:
+    """What is asked; the keys of ``experiments/study/*.yaml``.
+
+    Attributes:
+        detector: weight file of the generic detector, or ``generic`` for the one that ships with lit_faces.
+        people: ``class_path`` and ``init_args`` of a stream of :mod:`data_modules.people`.
+        sequence: blocks of ``methods`` and ``k`` to run in sequence.
+        single: blocks of ``methods``, ``k`` and ``images`` to run person by person.
+        seeds: of the order of people, the frames drawn, and the training.
+        recipe: see :class:`lit_faces.tasks.personal.Recipe`.
+        capacity: of the memory.
+        fisher_samples: frames of a person for the Fisher information.
+        synthetic: images made from a photo.
+        generator: weight file of the generator, or ``packaged``.
+    """
+
+    detector: str = "generic"
+    people: dict[str, Any] = field(default_factory=lambda: {"class_path": "data_modules.people.RenderedPeople"})
+    sequence: list[dict[str, Any]] = field(default_factory=list)
+    single: list[dict[str, Any]] = field(default_factory=list)
+    seeds: list[int] = field(default_factory=lambda: [0])
+    recipe: dict[str, Any] = field(default_factory=dict)
+    capacity: int | str = 600
+    fisher_samples: int = 24
+    synthetic: int = 200
+    generator: str = "packaged"
+
+    @classmethod
+    def read(cls, content: Mapping[str, Any], where: str) -> Study:
+        """From the mapping of an experiment file.
+
+        Raises:
+            UsageError: names the key that is wrong, and the nearest that exists.
+        """
+        names = {f.name for f in fields(cls)}
+        for key in content:
+            if key not in names:
+                raise UsageError(f"{where}: unknown key {key}{suggestion(str(key), names)}")
+        study = cls(**content)
+        known = {f.name for f in fields(Recipe)}
+        for key in study.recipe:
+            if key not in known:
+                raise UsageError(f"{where}: unknown key recipe.{key}{suggestion(str(key), known)}")
+        for protocol in get_args(Protocol_):
+            for number, block in enumerate(getattr(study, protocol)):
+                _check_block(block, f"{where}: {protocol}[{number}]")
+        if not study.seeds or not (study.sequence or study.single):
+            raise UsageError(f"{where}: nothing to do: expected seeds, and blocks under sequence or single")
+        study.stream_class(where)
+        return study
+
+    def stream_class(self, where: str = "study") -> Callable[..., People]:
+        """The class of the stream.
+
+        Raises:
+            UsageError: there is none.
+        """
+        path = str(self.people.get("class_path", ""))
+        found = find_class(path, f"{where}: people.class_path")
+        if found is None or set(self.people) - {"class_path", "init_args"}:
+            raise UsageError(f"{where}: people: expected class_path (dotted) and init_args, got {self.people}")
+        return found
+
+    def stream(self) -> People:
+        """The people."""
+        return self.stream_class()(**self.people.get("init_args", {}))
+
+    def cells(self) -> list[Cell]:
+        """Everything that is asked, once each; sequences first, for they are the longest."""
+        found: dict[Cell, None] = {}
+        for protocol in get_args(Protocol_):
+            for block in getattr(self, protocol):
+                for seed in self.seeds:
+                    for k in _listed(block["k"]):
+                        for images in _listed(block.get("images", "real")):
+                            for method in _listed(block["methods"]):
+                                found[Cell(protocol, method, k, images, seed)] = None
+        return list(found)
+
+    def fingerprint(self) -> str:
+        """Changes with everything that changes a cell's result: not with the list of cells."""
+        content = {k: v for k, v in asdict(self).items() if k not in ("sequence", "single", "seeds")}
+        for name in ("detector", "generator"):
+            path = Path(content[name])
+            if path.is_file():
+                content[name] = hashlib.sha256(path.read_bytes()).hexdigest()
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def _check_block(block: Any, where: str) -> None:
+    keys = {"methods", "k", "images"}
+    if not isinstance(block, dict) or not {"methods", "k"} <= set(block) <= keys:
+        raise UsageError(f"{where}: expected methods and k, and perhaps images, got {block}")
+    for method in _listed(block["methods"]):
+        if method not in ALL_METHODS:
+            raise UsageError(f"{where}: unknown method {method}{suggestion(str(method), ALL_METHODS)}")
+    for images in _listed(block.get("images", "real")):
+        if images not in get_args(Images):
+            raise UsageError(f"{where}: unknown images {images}{suggestion(str(images), get_args(Images))}")
+    for k in _listed(block["k"]):
+        if not isinstance(k, int) or k < 0:
+            raise UsageError(f"{where}: k: expected whole numbers of frames, 0 or more, got {k}")
+
+
+class Worker:
+    """Does cells of a study in a folder.
+
+    Args:
+        study: what is asked.
+        out: the study's folder.
+    """
+
+    def __init__(self, study: Study, out: Path) -> None:
+        self.study, self.out = study, out
+        self.people = study.stream()
+        self.detector = load_detector(study.detector)
+        self.recipe = Recipe(**study.recipe)
+        self._generator: tuple[Any, Any] | None = None
+
+    def prepare(self) -> None:
+        """What cells share: rendered people, the generic detector's readings, its Fisher information, the images."""
+        self.people.prepare()
+        if not self.start_file.is_file():
+            learner = self._learner(Cell("single", "none", 0, "real", 0))
+            readings = {f"p{i}": learner.predict(self.people.test(i).image) for i in range(len(self.people.names))}
+            _write_npz(self.start_file, {**readings, "generic": learner.predict(self.people.generic().image)})
+        cells = self.study.cells()
+        if not self.fisher_file.is_file() and any(METHODS.get(c.method) and "ewc" in c.method for c in cells):
+            learner = self._learner(Cell("single", "ewc", 0, "real", 0))
+            known = shipped_fisher(self.study.detector)
+            save_fisher(self.fisher_file, known or learner.fisher(self.people.others(), 8 * self.study.fisher_samples))
+
+    @property
+    def start_file(self) -> Path:
+        """What the generic detector reads."""
+        return self.out / "start.npz"
+
+    @property
+    def fisher_file(self) -> Path:
+        """Fisher information of the generic detector on whom it was trained on."""
+        return self.out / "fisher.safetensors"
+
+    def order(self, cell: Cell) -> list[int]:
+        """Numbers of the people in the order in which they arrive."""
+        return torch.randperm(len(self.people.names), generator=generator_for(cell.seed, _ORDER)).tolist()
+
+    def run(self, cell: Cell) -> None:
+        """Do what is left of a cell; nothing if another process is at it."""
+        folder = self.out / "cells" / cell.key
+        folder.mkdir(parents=True, exist_ok=True)
+        with _lock(folder / "lock") as mine:
+            if not mine:
+                return
+            order = self.order(cell)
+            if all((folder / f"{step:03d}.npz").is_file() for step in range(len(order))):
+                return
+            if cell.protocol == "sequence":
+                self._sequence(cell, folder, order)
+            else:
+                self._singles(cell, folder, order)
+
+    def _sequence(self, cell: Cell, folder: Path, order: list[int]) -> None:
+        learner, state = self._learner(cell), folder / "state.safetensors"
+        if state.is_file():
+            learner.load(state)
+        else:
+            self._start(learner)
+        names = self.people.names
+        for step in range(len(learner.learnt), len(order)):
+            began = time.monotonic()
+            person = order[step]
+            learner.learn(names[person], self.frames(cell, person))
+            spent = time.monotonic() - began
+            readings = {f"p{i}": learner.predict(self.people.test(i).image, names[i]) for i in range(len(names))}
+            readings["generic"] = learner.predict(self.people.generic().image)
+            _write_npz(folder / f"{step:03d}.npz", readings, person=person, seconds=spent)
+            learner.save(state)  # after the readings: a kill in between does this person again
+        state.unlink(missing_ok=True)
+
+    def _singles(self, cell: Cell, folder: Path, order: list[int]) -> None:
+        names = self.people.names
+        for step, person in enumerate(order):
+            file = folder / f"{step:03d}.npz"
+            if file.is_file():
+                continue
+            began = time.monotonic()
+            learner = self._learner(cell)
+            self._start(learner)
+            learner.learn(names[person], self.frames(cell, person), consolidate=False)
+            spent = time.monotonic() - began
+            readings = {
+                f"p{person}": learner.predict(self.people.test(person).image, names[person]),
+                "generic": learner.predict(self.people.generic().image),
+            }
+            _write_npz(file, readings, person=person, seconds=spent)
+
+    def frames(self, cell: Cell, person: int) -> FaceBatch:
+        """What a person is learnt from."""
+        real = self.people.support(person, cell.k, cell.seed)
+        if cell.images == "real":
+            return real
+        whose = (person + 1) % len(self.people.names) if cell.images == "wrong" else person
+        made = self.synthetic(whose)
+        return joined(real, made) if cell.images == "real+synthetic" else made
+
+    def synthetic(self, person: int) -> FaceBatch:
+        """Images made from a person's photo; kept in the study's folder."""
+        file = self.out / "synthetic" / f"{person:03d}.safetensors"
+        if not file.is_file():
+            file.parent.mkdir(parents=True, exist_ok=True)
+            with _lock(file.with_suffix(".lock"), wait=True):
+                if not file.is_file():
+                    self._synthesise(person, file)
+        return load_faces(file)
+
+    def _synthesise(self, person: int, file: Path) -> None:
+        from lit_faces.persons.landmark_model import LandmarkModel
+        from lit_faces.tasks.synthesis import load_generator, synthesise
+
+        if self._generator is None:
+            self._generator = load_generator(self.study.generator), LandmarkModel()
+        seed = derive_seed(self.recipe.seed, _SYNTHETIC, person) % 2**31
+        generator, model = self._generator
+        made = synthesise(generator, model, self.people.support(person, 1), self.study.synthetic, seed)
+        save_faces(file, made)
+
+    def _learner(self, cell: Cell) -> PersonalLearner:
+        recipe = Recipe(**{**asdict(self.recipe), "seed": derive_seed(self.recipe.seed, cell.seed) % 2**31})
+        return PersonalLearner(
+            _copy(self.detector), cell.method, recipe, self.study.capacity, self.study.fisher_samples
+        )
+
+    def _start(self, learner: PersonalLearner) -> None:
+        fisher = None
+        if self.fisher_file.is_file():
+            fisher = {name: value.float() for name, value in load_weights(self.fisher_file)[0].items()}
+        learner.start(self.people.others(), self.people.reference(), fisher)
+
+
+def _copy(detector: AUDetector) -> AUDetector:
+    import copy
+
+    return copy.deepcopy(detector)
+
+
+def save_faces(path: Path, faces: FaceBatch) -> None:
+    """Write a batch as one safetensors file, atomically."""
+    names = ("image", "landmarks", "au_intensity", "au_occurrence", "emotion", "pose", "frame")
+    card = {"kind": "faces", "subject": faces.subject, "source": faces.source}
+    save_weights(path, {name: getattr(faces, name) for name in names}, card)
+
+
+def load_faces(path: Path) -> FaceBatch:
+    """Read what :func:`save_faces` wrote."""
+    tensors, card = load_weights(path)
+    return FaceBatch(**tensors, subject=list(card["subject"]), source=list(card["source"]))
+
+
+def _write_npz(path: Path, readings: Mapping[str, Tensor], **facts: float) -> None:
+    """Readings as float16 (steps of 0.002 at most), and a few numbers; atomically."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.npz")
+    arrays: dict[str, Any] = {name: value.numpy().astype(np.float16) for name, value in readings.items()}
+    arrays.update({name: np.asarray(value) for name, value in facts.items()})
+    np.savez(temporary, **arrays)
+    os.replace(temporary, path)
+
+
+@contextlib.contextmanager
+def _lock(path: Path, wait: bool = False) -> Iterator[bool]:
+    """Whether this process holds the file; the lock falls with the process."""
+    with path.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
+        yield True
+
+
+def missing_steps(study: Study, out: Path, people: int) -> int:
+    """Persons that are still to be learnt, over all cells."""
+    done = sum(
+        len([p for p in (out / "cells" / cell.key).glob("*.npz") if not p.name.startswith(".")])
+        for cell in study.cells()
+    )
+    return people * len(study.cells()) - done

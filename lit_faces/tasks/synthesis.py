@@ -1,0 +1,133 @@
+"""Labelled pictures of a person, made from one photo by the reenactment generator.
+
+photo + landmarks -> LandmarkModel.fit -> plan of poses and AUs -> retargeted landmarks -> generator -> FaceBatch
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from lit_faces.core.facs import AU_INDEX, EMOTION_PROTOTYPES, MAX_INTENSITY, NUM_AUS, occurrence
+from lit_faces.core.sample import FaceBatch, to_uint8
+from lit_faces.core.seeding import generator_for
+from lit_faces.models.generators.fused import FusedGenerator
+from lit_faces.persons.landmark_model import LandmarkModel
+from lit_faces.tasks.reenactment import ReenactmentGAN
+
+_PLAN = 0x91A7
+_BATCH = 16
+_YAW, _PITCH, _ROLL = 22.0, 8.0, 4.0  # degrees: limit, and standard deviations
+_EXCLUSIVE = ((25, 23), (25, 24), (5, 43), (26, 27))  # the second gives way
+
+
+def load_generator(path: Path | str = "packaged") -> ReenactmentGAN:
+    """A fused generator for use, not for training.
+
+    Args:
+        path: file of ``export_weights``; ``packaged`` for the one that ships with lit_faces.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: weights of another generator.
+    """
+    init = "base" if str(path) == "packaged" else str(path)
+    task = ReenactmentGAN(FusedGenerator(), init=init, critic=None, judge=None, export=False)
+    task.load_initial_weights()
+    return task.eval()
+
+
+def sample_plan(count: int, seed: int, focus: tuple[int, ...] = (6, 17)) -> tuple[Tensor, Tensor]:
+    """Poses and AU intensities to ask for: a tenth neutral, the others with AUs in turn and 0..2 more, or prototypes.
+
+    Each AU leads equally often (``focus`` twice as often) and over all intensities alike; a fifth are emotion
+    prototypes at any strength.
+
+    Args:
+        count: how many.
+        seed: of the plan.
+        focus: AUs of double weight.
+
+    Returns:
+        Yaw, pitch, roll in degrees (count, 3), and intensities (count, 19), 0..5.
+    """
+    draws = generator_for(seed, _PLAN)
+    pose = torch.stack(
+        [
+            (2 * torch.rand(count, generator=draws) - 1) * _YAW,
+            (_PITCH * torch.randn(count, generator=draws)).clamp(-2 * _PITCH, 2 * _PITCH),
+            (_ROLL * torch.randn(count, generator=draws)).clamp(-2 * _ROLL, 2 * _ROLL),
+        ],
+        1,
+    )
+    leads = torch.tensor([*range(NUM_AUS), *(AU_INDEX[number] for number in focus)])
+    order = torch.cat([leads[torch.randperm(len(leads), generator=draws)] for _ in range(-(-count // len(leads)))])
+    kind = torch.rand(count, generator=draws)
+    level = 0.5 + 4.5 * torch.rand(count, NUM_AUS, generator=draws)
+    emotions = [name for name, units in EMOTION_PROTOTYPES.items() if units]
+    au = torch.zeros(count, NUM_AUS)
+    for row in range(count):
+        if kind[row] < 0.1:
+            continue
+        if kind[row] < 0.3:
+            name = emotions[int(torch.randint(len(emotions), (), generator=draws))]
+            strength = 0.3 + 0.9 * float(torch.rand((), generator=draws))
+            for number, value in EMOTION_PROTOTYPES[name].items():
+                au[row, AU_INDEX[number]] = value * strength
+            continue
+        others = torch.randperm(NUM_AUS, generator=draws)[: int(torch.randint(3, (), generator=draws))]
+        for column in {int(order[row]), *others.tolist()}:
+            au[row, column] = level[row, column]
+    return pose, _plausible(au.clamp(0.0, MAX_INTENSITY))
+
+
+def _plausible(au: Tensor) -> Tensor:
+    """An open jaw parts the lips; what cannot happen together gives way."""
+    jaw = torch.maximum(au[:, AU_INDEX[26]], au[:, AU_INDEX[27]])
+    au[:, AU_INDEX[25]] = torch.maximum(au[:, AU_INDEX[25]], jaw)
+    for stays, goes in _EXCLUSIVE:
+        au[:, AU_INDEX[goes]] *= au[:, AU_INDEX[stays]] < 0.3
+    return au
+
+
+@torch.inference_mode()
+def synthesise(generator: ReenactmentGAN, model: LandmarkModel, photo: FaceBatch, count: int, seed: int) -> FaceBatch:
+    """``count`` labelled pictures of a person.
+
+    Args:
+        generator: of :func:`load_generator`.
+        model: the landmark model.
+        photo: one face, with its landmarks; AUs that are not coded are estimated by the landmark model, for the
+            landmarks only.
+        count: pictures.
+        seed: of the plan.
+
+    Returns:
+        Faces whose labels are what was asked; nobody has verified them.
+
+    Raises:
+        ValueError: not exactly one photo, or landmarks that cannot be fitted.
+    """
+    if len(photo) != 1:
+        raise ValueError(f"photo: expected one face, got {len(photo)}")
+    face = model.fit(photo.landmarks[0], photo.image.shape[-1], photo.au_intensity[0])
+    pose, au = sample_plan(count, seed)
+    landmarks = model.retarget(face, pose, au)
+    images = []
+    for start in range(0, count, _BATCH):
+        pick = slice(start, start + _BATCH)
+        source = photo.select(torch.zeros(len(au[pick]), dtype=torch.int64))
+        images.append(to_uint8(generator.reenact(source, landmarks[pick], au[pick]).image).cpu())
+    return FaceBatch(
+        image=torch.cat(images),
+        landmarks=landmarks,
+        au_intensity=au,
+        au_occurrence=occurrence(au),
+        emotion=torch.full((count,), -1),
+        pose=pose,
+        subject=[photo.subject[0] if photo.subject else ""] * count,
+        source=["generated/fused"] * count,
+        frame=torch.arange(count),
+    )
