@@ -38,6 +38,7 @@ class RenderedPeople:
         generic_people: people who are never learnt.
         generic_frames: frames of each.
         others: frames of people whom the detector was trained on, two a person (the memory starts with them).
+        reference_people: validation people who say what is usual, eight frames each, two of them neutral.
         split: ``test``, or ``val`` for choosing strengths and steps.
         size, seed, smooth_share, spread, focus_aus, yaw_limit: of the renderer, as the detector was trained.
         cache_dir: where rendered faces are kept; None means ``$LIT_FACES_CACHE`` or ``~/.cache/lit_faces``.
@@ -54,6 +55,7 @@ class RenderedPeople:
         generic_people: int = 64,
         generic_frames: int = 4,
         others: int = 400,
+        reference_people: int = 40,
         split: Literal["val", "test"] = "test",
         size: int = 128,
         seed: int = 5000,
@@ -66,7 +68,7 @@ class RenderedPeople:
         for name, count, most in (
             ("people", people, _NEVER_LEARNT - _ARRIVING), ("support", support, 10_000), ("test", test, 10_000),
             ("generic_people", generic_people, _REFERENCE - _NEVER_LEARNT), ("generic_frames", generic_frames, 1_000),
-            ("others", others, 1_000_000),
+            ("others", others, 1_000_000), ("reference_people", reference_people, 1_000),
         ):  # fmt: skip
             if not 1 <= count <= most:
                 raise ValueError(f"{name}: expected 1..{most:,}, got {count}")
@@ -74,6 +76,7 @@ class RenderedPeople:
             raise ValueError(f"split: expected val or test, got {split!r}: people of the training are known already")
         self.count, self.generic_shape, self.split = people, (generic_people, generic_frames), split
         self.support_count, self.test_count, self.others_count = support, test, others
+        self.reference_people = reference_people
         self.support_scenes = -(-support // _FRAMES_OF_SCENE)
         self.scenes = self.support_scenes + -(-test // _FRAMES_OF_SCENE)
         self.folder = Path(cache_dir).expanduser() if cache_dir else default_cache_dir()
@@ -144,7 +147,7 @@ class RenderedPeople:
             "arriving": (first + _ARRIVING, self.count, self.scenes, _FRAMES_OF_SCENE, True),
             "generic": (first + _NEVER_LEARNT, people, frames, 1, False),
             "others": (FIRST_SUBJECT["train"], -(-self.others_count // 2), 2, 1, False),
-            "reference": (FIRST_SUBJECT["val"] + _REFERENCE, 40, 2, _FRAMES_OF_SCENE, True),
+            "reference": (FIRST_SUBJECT["val"] + _REFERENCE, self.reference_people, 2, _FRAMES_OF_SCENE, True),
         }[group]
         return RenderPlan(
             renderer=_RENDERER,

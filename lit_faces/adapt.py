@@ -201,7 +201,10 @@ def _same_detector(given: dict[str, Tensor], kept: dict[str, Tensor], args: argp
     import torch
 
     for key, value in kept.items():
-        if key.startswith(("backbone.", "head.")) and not torch.allclose(given[key].float(), value.float(), 2e-3, 1e-3):
+        rounded = value.half().float() if value.is_floating_point() else value
+        if key.startswith(("backbone.", "head.")) and not any(
+            torch.allclose(given[key].float(), one.float(), 1e-5, 1e-7) for one in (value, rounded)
+        ):
             raise ValueError(
                 f"--detector {args.detector}: is not the detector that {args.memory} belongs to ({key} differs): give "
                 "the detector.safetensors that was written beside it"

@@ -20,8 +20,8 @@ class ReplayCallback(Callback):
     """Puts remembered rows behind those of each training batch, and the batch's own rows into the memory.
 
     Batches are :class:`FaceBatch` (with a :class:`FaceMemory`) or dicts of tensors (with a :class:`ReplayMemory`), and
-    are lengthened in place, before ``training_step`` sees them. What is remembered is what the DataLoader gave, not what
-    was drawn from the memory.
+    are lengthened in place, before ``training_step`` sees them. What is remembered is what the DataLoader gave, not
+    what was drawn from the memory.
 
     In a distributed run every rank has a memory of its own share of the data; a checkpoint holds all of them. With as
     many ranks, each goes on with its own; with another number, all start from one merged memory.

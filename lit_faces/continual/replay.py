@@ -305,7 +305,7 @@ class ReplayMemory:
         """All of it, as tensors by name and as plain data: for safetensors and its card."""
         stored = {f"rows.{name}": value.clone() for name, value in self.rows().items()}
         stored["draws"] = self._draws.get_state()
-        cells = {name: [cell.seen, cell.full, cell.slots] for name, cell in self._cells.items()}
+        cells = [[n, cell.seen, cell.full, cell.slots] for n, cell in self._cells.items()]  # their order counts
         return stored, {"capacity": self.capacity, "policy": self.policy, "seed": self.seed, "cells": cells}
 
     @classmethod
@@ -324,9 +324,7 @@ class ReplayMemory:
 
     def _take(self, stored: Mapping[str, Tensor], plain: Mapping[str, Any]) -> None:
         self._rows = {k.partition(".")[2]: v.clone() for k, v in stored.items() if k.startswith("rows.")}
-        self._cells = {
-            n: _Cell(int(seen), list(slots), bool(full)) for n, (seen, full, slots) in plain["cells"].items()
-        }
+        self._cells = {n: _Cell(int(seen), list(slots), bool(full)) for n, seen, full, slots in plain["cells"]}
         self._used = sum(len(cell.slots) for cell in self._cells.values())
         if any(len(value) != self._used for value in self._rows.values()):
             raise ValueError(f"state of a replay memory: expected {self._used} rows, as its cells say: damaged?")

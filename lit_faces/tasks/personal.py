@@ -83,6 +83,8 @@ class PersonalHead(FaceTask):
         penalty: holds the detector's weights; consolidated before.
         distil: learning without forgetting; consolidated before.
         memory: faces of others, or None.
+        teacher: the detector as it was; remembered faces are then answered as it answers them (dark experience replay,
+            Buzzega et al. 2020), not as they are labelled: what is not wrong about others does not move.
         replay_share: of a batch, remembered faces to new ones.
         trains: which weights move.
         lr: highest learning rate (AdamW, cosine).
@@ -98,6 +100,7 @@ class PersonalHead(FaceTask):
         penalty: QuadraticPenalty | None = None,
         distil: LwF | None = None,
         memory: Memory | None = None,
+        teacher: AUDetector | None = None,
         replay_share: float = 1.0,
         trains: Literal["head", "all"] = "all",
         lr: float = 3e-4,
@@ -110,6 +113,7 @@ class PersonalHead(FaceTask):
         if replay_share <= 0 or lr <= 0:
             raise ValueError(f"replay_share and lr: expected numbers above 0, got {replay_share} and {lr}")
         self.detector, self.penalty, self.distil, self.memory = detector, penalty, distil, memory
+        self.teacher = teacher
         self.replay_share, self.trains, self.lr, self.augment = replay_share, trains, lr, augment
         self.loss_weights = {"mse": 4.0, "concordance": weight_concordance, "other": weight_other}
         if trains == "head":
@@ -126,6 +130,8 @@ class PersonalHead(FaceTask):
     def train(self, mode: bool = True) -> PersonalHead:
         """Training mode, but for the normalisation layers and dropout."""
         super().train(mode)
+        if self.teacher is not None:
+            self.teacher.eval()
         for module in self.detector.modules():
             if isinstance(module, nn.modules.batchnorm._BatchNorm | nn.Dropout):
                 module.eval()
@@ -143,10 +149,15 @@ class PersonalHead(FaceTask):
         reading = self.detector.read(image)
         raw = reading.intensity
         read = self.detector.calibration.line(raw)  # what is right in the end is what is read out
+        wanted = batch.au_intensity
+        if self.teacher is not None and len(batch) > new:
+            with torch.no_grad():
+                answers = self.teacher.calibration.line(self.teacher.read(image[new:]).intensity)
+            wanted = torch.cat([wanted[:new], answers.to(wanted)])
         losses = {
-            "mse": self._mean_over_parts(read, batch.au_intensity, new),
-            "concordance": masked_concordance(read, batch.au_intensity) if len(batch) >= 16 else image.new_zeros(()),
-            "other": self._other_heads(reading, batch),
+            "mse": self._mean_over_parts(read, wanted, new),
+            "concordance": masked_concordance(read, wanted) if len(batch) >= 16 else image.new_zeros(()),
+            "other": self._other_heads(reading, batch, new if self.teacher is not None else len(batch)),
         }
         total = torch.stack([self.loss_weights[name] * value for name, value in losses.items()]).sum()
         if self.distil is not None:
@@ -154,15 +165,15 @@ class PersonalHead(FaceTask):
         self.count(new)
         return total
 
-    def _other_heads(self, reading: Reading, batch: FaceBatch) -> Tensor:
-        """Cross-entropies of occurrence and expression, 0 where there is no such head or nothing is coded."""
+    def _other_heads(self, reading: Reading, batch: FaceBatch, rows: int) -> Tensor:
+        """Cross-entropies of occurrence and expression over the first rows, 0 without such a head or any code."""
         total = batch.au_intensity.new_zeros(())
         if self.trains == "head" or not self.loss_weights["other"]:
             return total  # the features do not move, nor do these heads
         if reading.occurrence is not None:
-            total = total + masked_logit_bce(reading.occurrence, batch.au_occurrence)
-        if reading.expression is not None and bool((batch.emotion >= 0).any()):
-            total = total + masked_cross_entropy(reading.expression, batch.emotion)
+            total = total + masked_logit_bce(reading.occurrence[:rows], batch.au_occurrence[:rows])
+        if reading.expression is not None and bool((batch.emotion[:rows] >= 0).any()):
+            total = total + masked_cross_entropy(reading.expression[:rows], batch.emotion[:rows])
         return total
 
     @staticmethod
@@ -232,6 +243,8 @@ class Recipe:
         batch_size: new frames a batch, at most.
         lr: highest learning rate.
         ewc, l2sp, si, lwf, ridge: strengths.
+        replay_targets: what remembered faces are held to: the ``answers`` of the detector before, or their ``labels``.
+        replay_share: remembered faces to new ones.
         seed: of everything.
         precision: of Lightning; ``auto`` is bf16-mixed where the processor has instructions for it.
     """
@@ -244,6 +257,8 @@ class Recipe:
     si: float = 0.2
     lwf: float = 1.0
     ridge: float = 30.0
+    replay_targets: Literal["answers", "labels"] = "answers"
+    replay_share: float = 1.0
     seed: int = 0
     precision: str = "auto"
 
@@ -296,11 +311,16 @@ def learn_person(
         distil.consolidate(learnt)
     elif how.penalty and (penalty is None or (not penalty.anchor and how.penalty != "si")):  # SI watches the way itself
         raise ValueError(f"method {method}: needs a penalty that was consolidated on what came before")
+    teacher = None
+    if how.replay and not how.joint and recipe.replay_targets == "answers":
+        teacher = copy.deepcopy(detector).requires_grad_(False).eval()
     task = PersonalHead(
         learnt,
         penalty if how.penalty != "lwf" else None,
         distil,
         memory if how.replay else None,
+        teacher,
+        recipe.replay_share,
         trains="head" if how.trains == "head" else "all",
         lr=recipe.lr,
         seed=recipe.seed,

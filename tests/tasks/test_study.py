@@ -1,0 +1,174 @@
+"""The study: what is asked, killed at the worst moment, gone on with, and its table."""
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from lit_faces.arguments import UsageError
+from lit_faces.core.facs import NUM_AUS
+from lit_faces.study import main
+from lit_faces.tasks import study as module
+from lit_faces.tasks.au_detector import AUDetector
+from lit_faces.tasks.learner import PersonalLearner
+from lit_faces.tasks.study import Study, Worker, missing_steps
+from lit_faces.tasks.study_report import Paired, _change, scores
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+@pytest.fixture(scope="module")
+def content(tmp_path_factory):
+    """A study of a few seconds."""
+    torch.manual_seed(0)
+    root = tmp_path_factory.mktemp("study")
+    AUDetector("aligned_face_small", size=32).export_weights(root / "detector.safetensors")
+    people = {
+        "people": 3, "support": 4, "test": 4, "generic_people": 3, "generic_frames": 2, "others": 8,
+        "reference_people": 2, "size": 32, "cache_dir": str(root / "cache"),
+    }  # fmt: skip
+    return {
+        "detector": str(root / "detector.safetensors"),
+        "people": {"class_path": "data_modules.people.RenderedPeople", "init_args": people},
+        "recipe": {"steps": 2, "batch_size": 4, "precision": "32-true"},
+        "capacity": 10,
+        "fisher_samples": 1,
+        "seeds": [0, 1],
+        "sequence": [{"methods": ["finetune", "ewc_replay"], "k": 3}],
+        "single": [{"methods": ["neutral", "finetune"], "k": [0, 1]}],
+    }
+
+
+def readings(out: Path) -> dict[str, dict[str, np.ndarray]]:
+    found = {}
+    for file in sorted(out.rglob("[0-9]*.npz")):
+        with np.load(file) as arrays:
+            found[str(file.relative_to(out))] = {k: arrays[k] for k in arrays.files if k != "seconds"}
+    return found
+
+
+def done(study: Study, out: Path) -> dict[str, dict[str, np.ndarray]]:
+    worker = Worker(study, out)
+    worker.prepare()
+    for cell in study.cells():
+        worker.run(cell)
+    return readings(out)
+
+
+@pytest.mark.parametrize("moment", ["before the readings", "after the readings"])
+def test_killed_in_the_middle_of_a_person_it_redoes_that_person_and_ends_the_same(
+    moment, content, tmp_path, monkeypatch
+):
+    study = Study.read({**content, "single": [], "seeds": [0]}, "x.yaml")
+    whole = done(study, tmp_path / "whole")
+    worker, learnt, learn, save = Worker(study, tmp_path / "cut"), [], PersonalLearner.learn, PersonalLearner.save
+    worker.prepare()
+    cell = study.cells()[1]
+
+    class Killed(BaseException):
+        pass
+
+    def dies(self, *args, **kwargs):
+        (learn if moment.startswith("before") else save)(self, *args, **kwargs)
+        if len(self.learnt) == 2:
+            raise Killed
+
+    with monkeypatch.context() as patch:
+        if moment.startswith("before"):
+            patch.setattr(PersonalLearner, "learn", dies)
+        else:  # the state of the second person is not written
+            patch.setattr(
+                PersonalLearner,
+                "save",
+                lambda self, path: dies(self, path) if len(self.learnt) < 2 else dies(self, tmp_path / "lost"),
+            )
+        with pytest.raises(Killed):
+            worker.run(cell)
+    monkeypatch.setattr(
+        PersonalLearner, "learn", lambda self, name, *a, **k: (learnt.append(name), learn(self, name, *a, **k))
+    )
+    fresh = Worker(study, tmp_path / "cut")
+    for each in study.cells():
+        fresh.run(each)
+    assert len(learnt) == 2 + 3  # the second and third person of the cut cell, and the whole other cell
+    cut = readings(tmp_path / "cut")
+    assert cut.keys() == whole.keys()
+    for name, arrays in whole.items():
+        assert all(np.array_equal(arrays[key], cut[name][key]) for key in arrays), name
+
+
+def test_the_command_writes_table_parquet_and_plots_and_more_cells_may_come(content, tmp_path, capsys):
+    import pyarrow.parquet as parquet
+
+    file, out = tmp_path / "tiny.yaml", tmp_path / "out"
+    file.write_text(yaml.safe_dump({**content, "seeds": [0]}))
+    arguments = [str(file), "--out", str(out), "--jobs", "1"]
+    assert main(["--dry-run", *arguments]) == 0
+    assert "sequence-ewc_replay-k3-real-s0" in capsys.readouterr().out
+    assert main(["--report", *arguments]) == 2  # nothing there yet
+    study = Study.read(yaml.safe_load(file.read_text()), str(file))
+    assert missing_steps(study, out, 3) == 3 * 6
+    done(study, out)
+    assert missing_steps(study, out, 3) == 0
+    capsys.readouterr()
+    assert main(["--report", *arguments]) == 0
+    text = capsys.readouterr().out
+    assert "| ewc_replay | 3 | real |" in text and "| neutral | 1 | real |" in text
+    rows = parquet.read_table(out / "results.parquet").to_pylist()
+    assert len(rows) == 2 * 3 * (3 + 1) + 4 * 3 * 2
+    assert {row["protocol"] for row in rows} == {"sequence", "single"}
+    for name in ("summary.md", "plane.png", "aus.png", "gain_k.png", "r_finetune.png"):
+        assert (out / name).stat().st_size > 100, name
+    lines = json.loads((out / "summary.json").read_text())["lines"]
+    zero = next(line for line in lines if line["method"] == "finetune" and line["k"] == 0)
+    assert zero["gain"][0] == 0 and zero["drop"][0] == 0  # no frame, nothing learnt
+
+    file.write_text(yaml.safe_dump({**content, "seeds": [0], "recipe": {"steps": 3}}))
+    assert main(arguments) == 2
+    assert "another detector, people or recipe" in capsys.readouterr().err
+
+
+def test_two_processes_do_not_do_one_cell_twice(content, tmp_path):
+    worker = Worker(Study.read(content, "x.yaml"), tmp_path)
+    cell = worker.study.cells()[0]
+    folder = tmp_path / "cells" / cell.key
+    folder.mkdir(parents=True)
+    with module._lock(folder / "lock") as mine:
+        assert mine
+        worker.run(cell)  # somebody is at it
+    assert not list(folder.glob("*.npz"))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"secuence": []}, "did you mean"),
+        ({"recipe": {"step": 3}}, "recipe.step"),
+        ({"sequence": [{"methods": ["finetun"], "k": 1}]}, "unknown method finetun"),
+        ({"single": [{"methods": ["none"], "k": -1}]}, "whole numbers"),
+        ({"single": [{"methods": ["none"], "k": 1, "images": "fake"}]}, "unknown images"),
+        ({"single": [{"methods": ["none"]}]}, "expected methods and k"),
+        ({"seeds": []}, "nothing to do"),
+        ({"people": {"class_path": "data_modules.people.Nobody"}}, "people"),
+    ],
+)
+def test_mistakes_in_the_file_are_named(change, message, content):
+    with pytest.raises((UsageError, ValueError), match=message):
+        Study.read({**content, **change}, "x.yaml")
+
+
+def test_a_bias_that_differs_from_person_to_person_counts_in_the_pooled_score_alone():
+    draws = torch.Generator().manual_seed(0)
+    labels = 5 * torch.rand(120, NUM_AUS, generator=draws)
+    bias = torch.randn(6, NUM_AUS, generator=draws).repeat_interleave(20, 0)
+    names = [str(i // 20) for i in range(120)]
+    gain, low, high = _change(Paired(labels, labels, labels + bias, names), 200)
+    assert 0 < low < gain < high
+    alone, _ = scores(labels[:20], (labels + bias)[:20])
+    assert np.nanmin(alone) > 0.999
+    drop = _change(Paired(labels, labels, labels + bias, names), 0, -1.0)
+    assert drop[0] == pytest.approx(-gain) and math.isnan(drop[1])
