@@ -83,7 +83,7 @@ class PersonalLearner:
         method: str = "ewc_replay",
         recipe: Recipe | None = None,
         capacity: int | str = 600,
-        fisher_samples: int = 24,
+        fisher_samples: int = 12,
     ) -> None:
         if method not in ALL_METHODS:
             raise ValueError(f"method {method!r}: expected one of {', '.join(ALL_METHODS)}")
@@ -110,6 +110,7 @@ class PersonalLearner:
         others: FaceBatch,
         reference: FaceBatch | None = None,
         fisher: Mapping[str, Tensor] | None = None,
+        population: Mapping[str, Tensor] | None = None,
     ) -> None:
         """Remember whom the detector was trained on.
 
@@ -118,17 +119,18 @@ class PersonalLearner:
             reference: frames of people it was *not* trained on, with neutral ones among them: what calibrations take
                 for usual. ``others`` by default.
             fisher: Fisher information on ``others`` (:meth:`fisher`), where it was computed before.
+            population: :attr:`population` of an earlier learner of the same detector and reference.
         """
         if self.memory is not None:
             self.memory.add(others)
         if isinstance(self.penalty, EWC):
-            known = self.fisher(others, 4 * self.fisher_samples) if fisher is None else fisher
+            known = self.fisher(others, 8 * self.fisher_samples) if fisher is None else fisher
             self.penalty.add_task(self.detector, known)
         elif isinstance(self.penalty, L2SP):
             self.detector.requires_grad_(True)
             self.penalty.consolidate(self.detector)
-        if self.method in ZERO_SHOT or self.method in CLOSED_FORM:
-            self._study_population(others if reference is None else reference)
+        if self.method in ZERO_SHOT:
+            self.population = dict(population or self._studied(others if reference is None else reference))
 
     def fisher(self, faces: FaceBatch, samples: int | None = None) -> dict[str, Tensor]:
         """Exact Fisher information of the intensities (Gaussian) on a few of the faces, drawn by the recipe's seed."""
@@ -177,7 +179,8 @@ class PersonalLearner:
 
     # -- calibrations --------------------------------------------------------------------------------------------
 
-    def _study_population(self, reference: FaceBatch) -> None:
+    def _studied(self, reference: FaceBatch) -> dict[str, Tensor]:
+        """What is usual: readings on everybody, and on neutral faces."""
         found = self._read(reference.image)
         neutral = (reference.au_intensity.nan_to_num(0.0) == 0).all(1) & reference.au_intensity.isfinite().any(1)
         if not bool(neutral.any()):
@@ -187,7 +190,7 @@ class PersonalLearner:
             )
         rows = neutral.nonzero()[:, 0]
         mean, between, within = neutral_statistics(found[rows], [reference.subject[i] for i in rows.tolist()])
-        self.population = {
+        return {
             "mean": found.mean(0),
             "std": found.std(0),
             "neutral": mean,

@@ -38,7 +38,7 @@ from lit_faces.core.sample import FaceBatch
 from lit_faces.core.seeding import derive_seed, generator_for
 from lit_faces.core.weights import load_weights, save_weights
 from lit_faces.tasks.au_detector import AUDetector, load_detector
-from lit_faces.tasks.learner import ALL_METHODS, PersonalLearner, save_fisher, shipped_fisher
+from lit_faces.tasks.learner import ALL_METHODS, CLOSED_FORM, ZERO_SHOT, PersonalLearner, save_fisher, shipped_fisher
 from lit_faces.tasks.personal import METHODS, Recipe, joined
 
 Images = Literal["real", "real+synthetic", "synthetic", "wrong"]
@@ -97,7 +97,7 @@ class Study:
         people: ``class_path`` and ``init_args`` of a stream of :mod:`data_modules.people`.
         sequence: blocks of ``methods`` and ``k`` to run in sequence.
         single: blocks of ``methods``, ``k`` and ``images`` to run person by person.
-        seeds: of the order of people, the frames drawn, and the training.
+        seeds: of the order of people, the frames drawn, and the training; a block may name its own.
         recipe: see :class:`lit_faces.tasks.personal.Recipe`.
         capacity: of the memory.
         fisher_samples: frames of a person for the Fisher information.
@@ -112,7 +112,7 @@ class Study:
     seeds: list[int] = field(default_factory=lambda: [0])
     recipe: dict[str, Any] = field(default_factory=dict)
     capacity: int | str = 600
-    fisher_samples: int = 24
+    fisher_samples: int = 12
     synthetic: int = 200
     generator: str = "packaged"
 
@@ -161,7 +161,7 @@ class Study:
         found: dict[Cell, None] = {}
         for protocol in get_args(Protocol_):
             for block in getattr(self, protocol):
-                for seed in self.seeds:
+                for seed in _listed(block.get("seeds", self.seeds)):
                     for k in _listed(block["k"]):
                         for images in _listed(block.get("images", "real")):
                             for method in _listed(block["methods"]):
@@ -183,9 +183,9 @@ def _listed(value: Any) -> list[Any]:
 
 
 def _check_block(block: Any, where: str) -> None:
-    keys = {"methods", "k", "images"}
+    keys = {"methods", "k", "images", "seeds"}
     if not isinstance(block, dict) or not {"methods", "k"} <= set(block) <= keys:
-        raise UsageError(f"{where}: expected methods and k, and perhaps images, got {block}")
+        raise UsageError(f"{where}: expected methods and k, and perhaps images and seeds, got {block}")
     for method in _listed(block["methods"]):
         if method not in ALL_METHODS:
             raise UsageError(f"{where}: unknown method {method}{suggestion(str(method), ALL_METHODS)}")
@@ -211,6 +211,7 @@ class Worker:
         self.detector = load_detector(study.detector)
         self.recipe = Recipe(**study.recipe)
         self._generator: tuple[Any, Any] | None = None
+        self._population: dict[str, Tensor] = {}
 
     def prepare(self) -> None:
         """What cells share: rendered people, the generic detector's readings, its Fisher information, the images."""
@@ -223,7 +224,7 @@ class Worker:
         if not self.fisher_file.is_file() and any(METHODS.get(c.method) and "ewc" in c.method for c in cells):
             learner = self._learner(Cell("single", "ewc", 0, "real", 0))
             known = shipped_fisher(self.study.detector)
-            save_fisher(self.fisher_file, known or learner.fisher(self.people.others(), 8 * self.study.fisher_samples))
+            save_fisher(self.fisher_file, known or learner.fisher(self.people.others(), 16 * self.study.fisher_samples))
 
     @property
     def start_file(self) -> Path:
@@ -267,7 +268,7 @@ class Worker:
             learner.learn(names[person], self.frames(cell, person))
             spent = time.monotonic() - began
             readings = {f"p{i}": learner.predict(self.people.test(i).image, names[i]) for i in range(len(names))}
-            readings["generic"] = learner.predict(self.people.generic().image)
+            readings["generic"] = self._strangers(learner)
             _write_npz(folder / f"{step:03d}.npz", readings, person=person, seconds=spent)
             learner.save(state)  # after the readings: a kill in between does this person again
         state.unlink(missing_ok=True)
@@ -283,11 +284,16 @@ class Worker:
             self._start(learner)
             learner.learn(names[person], self.frames(cell, person), consolidate=False)
             spent = time.monotonic() - began
-            readings = {
-                f"p{person}": learner.predict(self.people.test(person).image, names[person]),
-                "generic": learner.predict(self.people.generic().image),
-            }
+            own = learner.predict(self.people.test(person).image, names[person])
+            readings = {f"p{person}": own, "generic": self._strangers(learner)}
             _write_npz(file, readings, person=person, seconds=spent)
+
+    def _strangers(self, learner: PersonalLearner) -> Tensor:
+        """Readings of people who are never learnt; known already where the method leaves the detector alone."""
+        if learner.method == "none" or learner.method in (*ZERO_SHOT, *CLOSED_FORM):
+            with np.load(self.start_file) as content:
+                return torch.from_numpy(content["generic"].astype(np.float32))
+        return learner.predict(self.people.generic().image)
 
     def frames(self, cell: Cell, person: int) -> FaceBatch:
         """What a person is learnt from."""
@@ -329,7 +335,8 @@ class Worker:
         fisher = None
         if self.fisher_file.is_file():
             fisher = {name: value.float() for name, value in load_weights(self.fisher_file)[0].items()}
-        learner.start(self.people.others(), self.people.reference(), fisher)
+        learner.start(self.people.others(), self.people.reference(), fisher, self._population or None)
+        self._population = self._population or learner.population
 
 
 def _copy(detector: AUDetector) -> AUDetector:
