@@ -7,9 +7,11 @@ import yaml
 
 pytest.importorskip("lit_faces.fit")
 from lit_faces.fit import build
+from lit_faces.tasks.study import Study
 
 ROOT = Path(__file__).resolve().parents[1]
-EXPERIMENTS = sorted((ROOT / "experiments").rglob("*.y*ml"))
+EXPERIMENTS = sorted((ROOT / "experiments").glob("*.y*ml"))
+STUDIES = sorted((ROOT / "experiments" / "study").glob("*.y*ml"))
 BASELINES = [path for path in EXPERIMENTS if path.stem.startswith("au6_17_") and path.stem != "au6_17_h200"]
 
 
@@ -31,6 +33,18 @@ def test_builds(path: Path) -> None:
 def test_header_gives_the_command(path: Path) -> None:
     header = [line for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("#")]
     assert any(f"python -m lit_faces.fit {path.relative_to(ROOT)}" in line for line in header)
+
+
+@pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
+def test_studies_say_what_they_compare(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    study = Study.read(yaml.safe_load(text), str(path))
+    assert study.cells() and study.stream().names
+    assert f"python -m lit_faces.study {path.relative_to(ROOT)}" in text
+
+
+def test_the_studies_have_the_same_people() -> None:
+    assert len({str(yaml.safe_load(path.read_text(encoding="utf-8"))["people"]) for path in STUDIES}) == 1
 
 
 @pytest.mark.parametrize("path", BASELINES, ids=lambda path: path.stem)

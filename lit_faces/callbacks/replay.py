@@ -73,7 +73,8 @@ class ReplayCallback(Callback):
         new = {name: value.clone() if isinstance(value, Tensor) else list(value) for name, value in content.items()}
         if len(self.memory):
             count = max(1, round(self.share * len(next(v for v in content.values() if isinstance(v, Tensor)))))
-            old = self.memory.sample(count, draws).__dict__ if faces else self.memory.draw(count, draws)
+            memory = self.memory
+            old = memory.sample(count, draws).__dict__ if isinstance(memory, FaceMemory) else memory.draw(count, draws)
             for name, value in content.items():
                 if isinstance(value, Tensor):
                     content[name] = torch.cat([value, old[name].to(value.device)])

@@ -37,6 +37,7 @@ from lit_faces.core.seeding import derive_seed, generator_for
 from lit_faces.core.weights import load_weights, save_weights
 from lit_faces.tasks.au_detector import WEIGHTS, AUDetector
 from lit_faces.tasks.personal import METHODS, Recipe, fast_bfloat16, learn_person, make_penalty
+from lit_faces.tasks.synthesis import GenerativeMemory
 
 #: Without labels: from the photo, which is neutral; from all frames of the person.
 ZERO_SHOT = ("neutral", "neutral_raw", "median", "affine")
@@ -90,14 +91,15 @@ class PersonalLearner:
         self.detector, self.method, self.recipe = detector, method, recipe or Recipe()
         self.capacity, self.fisher_samples = capacity, fisher_samples
         how = METHODS.get(method)
-        self.memory: FaceMemory | None = None
+        self.memory: FaceMemory | GenerativeMemory | None = None
         if how is not None and how.replay:
-            # the upper bound keeps everything
-            self.memory = (
-                FaceMemory(10_000_000, "reservoir", self.recipe.seed)
-                if how.joint
-                else FaceMemory(capacity, "balanced", self.recipe.seed)
-            )
+            seed = self.recipe.seed
+            if how.generative:
+                self.memory = GenerativeMemory(seed=seed)
+            elif how.joint:  # the upper bound keeps everything
+                self.memory = FaceMemory(10_000_000, "reservoir", seed)
+            else:
+                self.memory = FaceMemory(capacity, "balanced", seed)
         self.penalty = make_penalty(how.penalty, self.recipe) if how is not None else None
         self.personal: dict[str, nn.Module] = {}
         self.learnt: list[str] = []
@@ -326,7 +328,7 @@ class PersonalLearner:
         self.detector.load_state_dict(theirs)
         self.learnt, self.population = list(card["learnt"]), parts.get("population", {})
         if self.memory is not None:
-            self.memory = FaceMemory.from_tensors(parts.get("memory", {}), card["memory"])
+            self.memory = type(self.memory).from_tensors(parts.get("memory", {}), card["memory"])
         if self.penalty is not None:
             self.penalty.load_state_dict(parts.get("penalty", {}))
         self.personal = {}

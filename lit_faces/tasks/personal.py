@@ -40,6 +40,7 @@ class Method:
         trains: which weights move; the heads of occurrence and expression stay as they are.
         penalty: what holds them.
         replay: whether frames of others are mixed into every batch.
+        generative: whether those frames are generated, from one picture of each person.
         joint: whether the memory must hold *all* frames of earlier people (an upper bound, not a method); the caller
             gives that memory.
     """
@@ -47,6 +48,7 @@ class Method:
     trains: Literal["nothing", "head", "all"] = "all"
     penalty: Literal["", "ewc", "l2sp", "si", "lwf"] = ""
     replay: bool = False
+    generative: bool = False
     joint: bool = False
 
 
@@ -60,6 +62,7 @@ METHODS: dict[str, Method] = {
     "ewc": Method(penalty="ewc"),
     "replay": Method(replay=True),
     "ewc_replay": Method(penalty="ewc", replay=True),
+    "generative_replay": Method(penalty="ewc", replay=True, generative=True),
     "joint": Method(replay=True, joint=True),
 }
 

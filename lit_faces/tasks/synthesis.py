@@ -5,11 +5,15 @@ photo + landmarks -> LandmarkModel.fit -> plan of poses and AUs -> retargeted la
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from lit_faces.continual.replay import FaceMemory
 from lit_faces.core.facs import AU_INDEX, EMOTION_PROTOTYPES, MAX_INTENSITY, NUM_AUS, occurrence
 from lit_faces.core.sample import FaceBatch, to_uint8
 from lit_faces.core.seeding import generator_for
@@ -131,3 +135,76 @@ def synthesise(generator: ReenactmentGAN, model: LandmarkModel, photo: FaceBatch
         source=["generated/fused"] * count,
         frame=torch.arange(count),
     )
+
+
+class GenerativeMemory:
+    """Remembers people by one picture each, and shows them again with other poses and AUs (generative replay).
+
+    In place of :class:`lit_faces.continual.replay.FaceMemory` where a lab must not keep more faces than it has to.
+
+    Args:
+        people: pictures that are kept, by reservoir sampling over people.
+        pool: faces that are generated at a time.
+        generator: see :func:`load_generator`.
+        seed: of what is kept and shown.
+    """
+
+    def __init__(self, people: int = 200, pool: int = 128, generator: str = "packaged", seed: int = 0) -> None:
+        self.people, self.pool, self.generator, self.seed = people, pool, generator, seed
+        self.photos = FaceMemory(people, "reservoir", seed)
+        self._shown: FaceBatch | None = None
+
+    def __len__(self) -> int:
+        return len(self.photos)
+
+    def add(self, faces: FaceBatch) -> None:
+        """Keep the most neutral picture of each person whose AUs and landmarks are known."""
+        active = faces.au_intensity.nan_to_num(0.0).sum(1)
+        usable = faces.au_intensity.isfinite().any(1) & faces.landmarks.isfinite().flatten(1).all(1)
+        best: dict[str, int] = {}
+        for row, subject in enumerate(faces.subject):
+            if bool(usable[row]) and (subject not in best or active[row] < active[best[subject]]):
+                best[subject] = row
+        self.photos.add(faces.select(torch.tensor(list(best.values()), dtype=torch.int64)))
+        self._shown = None
+
+    def sample(self, n: int, generator: torch.Generator) -> FaceBatch:
+        """``n`` generated faces of remembered people.
+
+        Raises:
+            ValueError: nobody is remembered.
+        """
+        if self._shown is None:
+            self._shown = self._generate(generator)
+        return self._shown.select(torch.randint(len(self._shown), (n,), generator=generator))
+
+    def _generate(self, draws: torch.Generator) -> FaceBatch:
+        network, model = load_generator(self.generator), LandmarkModel()
+        photos = self.photos.sample(self.pool, draws)
+        seeds = torch.randint(2**31, (len(photos),), generator=draws).tolist()
+        made = [synthesise(network, model, photos.select(slice(i, i + 1)), 1, seed) for i, seed in enumerate(seeds)]
+        tensors: dict[str, Any] = {
+            f.name: torch.cat([getattr(one, f.name) for one in made])
+            for f in fields(FaceBatch)
+            if isinstance(getattr(made[0], f.name), Tensor)
+        }
+        subjects = [one.subject[0] for one in made]
+        return FaceBatch(**tensors, subject=subjects, source=["generated/fused"] * len(made))
+
+    def forget(self, subject: str) -> int:
+        """Erase a person's picture."""
+        self._shown = None
+        return self.photos.forget(subject)
+
+    def tensors(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """As :meth:`FaceMemory.tensors`; generated faces are made anew."""
+        stored, plain = self.photos.tensors()
+        own = {"people": self.people, "pool": self.pool, "generator": self.generator, "seed": self.seed}
+        return stored, {"photos": plain, **own}
+
+    @classmethod
+    def from_tensors(cls, stored: Mapping[str, Tensor], plain: Mapping[str, Any]) -> GenerativeMemory:
+        """The memory of :meth:`tensors`."""
+        memory = cls(plain["people"], plain["pool"], plain["generator"], plain["seed"])
+        memory.photos = FaceMemory.from_tensors(stored, plain["photos"])
+        return memory

@@ -6,7 +6,7 @@ import torch
 from lit_faces.core.facs import AU_INDEX, NUM_AUS
 from lit_faces.persons.landmark_model import LandmarkModel
 from lit_faces.rendering.renderer import FaceRenderer
-from lit_faces.tasks.synthesis import load_generator, sample_plan, synthesise
+from lit_faces.tasks.synthesis import GenerativeMemory, load_generator, sample_plan, synthesise
 
 
 def test_the_plan_covers_every_au_and_can_be_repeated():
@@ -32,3 +32,22 @@ def test_pictures_of_one_photo_show_what_was_asked():
     assert len(again) == 3
     with pytest.raises(ValueError, match="expected one face"):
         synthesise(load_generator(), LandmarkModel(), made, 2, 0)
+
+
+def test_generative_replay_keeps_one_picture_a_person_and_shows_them_anew():
+    who = torch.tensor([1, 1, 2])
+    au = torch.full((3, NUM_AUS), float("nan"))
+    au[0] = 0.0
+    faces = FaceRenderer(128, seed=88).render(who, torch.arange(3), au=au)
+    memory = GenerativeMemory(people=5, pool=4)
+    memory.add(faces)
+    kept = memory.photos.faces()
+    assert len(memory) == 2 and float(kept.au_intensity[0].sum()) == 0  # the neutral one of the first
+    stored, plain = memory.tensors()
+    again = GenerativeMemory.from_tensors(stored, plain)
+    shown = [m.sample(6, torch.Generator().manual_seed(3)) for m in (memory, again)]
+    assert torch.equal(shown[0].image, shown[1].image) and shown[0].subject == shown[1].subject
+    assert set(shown[0].subject) <= set(faces.subject) and shown[0].source[0] == "generated/fused"
+    assert memory.forget(faces.subject[0]) == 1 and len(memory) == 1
+    with pytest.raises(ValueError, match="empty"):
+        GenerativeMemory().sample(2, torch.Generator())
