@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -89,14 +90,17 @@ def _learn(study: Study, out: Path, jobs: int) -> None:
     bar = tqdm(total=total, initial=total - left, unit="person", desc="learning", dynamic_ncols=True, mininterval=1)
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(jobs, context, _start_worker, (study, out, jobs)) as pool, bar:
-        waiting = {pool.submit(_do, cell) for cell in study.cells()}
-        while waiting:
-            done, waiting = wait(waiting, timeout=2, return_when="FIRST_EXCEPTION")
-            bar.update(total - missing_steps(study, out, people) - bar.n)
-            for future in done:
-                if error := future.exception():
-                    pool.shutdown(wait=False, cancel_futures=True)
-                    raise error
+        while left := missing_steps(study, out, people):
+            waiting = {pool.submit(_do, cell) for cell in study.cells()}
+            while waiting:
+                done, waiting = wait(waiting, timeout=2, return_when="FIRST_EXCEPTION")
+                bar.update(total - missing_steps(study, out, people) - bar.n)
+                for future in done:
+                    if error := future.exception():
+                        pool.shutdown(wait=False, cancel_futures=True)
+                        raise error
+            if left == missing_steps(study, out, people):  # all that is left is in other hands
+                time.sleep(2)
 
 
 def _start_worker(study: Study, out: Path, jobs: int) -> None:
@@ -108,7 +112,7 @@ def _start_worker(study: Study, out: Path, jobs: int) -> None:
 
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // jobs))
     keep_freed_memory()
-    _WORKER = Worker(study, out)
+    _WORKER = Worker(study, out, os.getppid())
 
 
 def _do(cell: Cell) -> None:

@@ -101,6 +101,7 @@ class PersonalLearner:
             else:
                 self.memory = FaceMemory(capacity, "balanced", seed)
         self.penalty = make_penalty(how.penalty, self.recipe) if how is not None else None
+        self.generic = copy.deepcopy(detector) if how is not None and how.replay and not how.joint else None
         self.personal: dict[str, nn.Module] = {}
         self.learnt: list[str] = []
         self.population: dict[str, Tensor] = {}
@@ -127,7 +128,7 @@ class PersonalLearner:
             self.memory.add(others)
         if isinstance(self.penalty, EWC):
             known = self.fisher(others, 8 * self.fisher_samples) if fisher is None else fisher
-            self.penalty.add_task(self.detector, known)
+            self.penalty.add_task(self.detector, {n: self.recipe.generic_weight * v for n, v in known.items()})
         elif isinstance(self.penalty, L2SP):
             self.detector.requires_grad_(True)
             self.penalty.consolidate(self.detector)
@@ -168,16 +169,34 @@ class PersonalLearner:
 
     def _learn_by_gradient(self, frames: FaceBatch, accelerator: str, consolidate: bool) -> None:
         recipe = replace(self.recipe, seed=derive_seed(self.recipe.seed, len(self.learnt)) % 2**31)
-        self.detector = learn_person(self.detector, frames, self.method, recipe, self.memory, self.penalty, accelerator)
+        self.detector = learn_person(
+            self.detector,
+            frames,
+            self.method,
+            recipe,
+            self.memory,
+            self.penalty,
+            accelerator,
+            self.generic,
+            self.learnt,
+        )
         self.detector.requires_grad_(False)
         if not consolidate:
             return
         if self.memory is not None:
-            self.memory.add(frames)
+            self.memory.add(frames if METHODS[self.method].joint else self._worth_keeping(frames))
         if isinstance(self.penalty, EWC):
             self.penalty.add_task(self.detector, self.fisher(frames))
         elif isinstance(self.penalty, SI):
             self.penalty.consolidate(self.detector)
+
+    def _worth_keeping(self, frames: FaceBatch) -> FaceBatch:
+        """Some frames of a person, balanced over AUs and grades: one with many must not drive others out."""
+        if len(frames) <= self.recipe.keep:
+            return frames
+        some = FaceMemory(self.recipe.keep, "balanced", derive_seed(self.recipe.seed, len(self.learnt)) % 2**31)
+        some.add(frames)
+        return some.faces()
 
     # -- calibrations --------------------------------------------------------------------------------------------
 
@@ -287,6 +306,8 @@ class PersonalLearner:
         if self.memory is not None:
             stored, plain["memory"] = self.memory.tensors()
             tensors.update({f"memory.{k}": v for k, v in stored.items()})
+        if self.generic is not None:
+            tensors.update({f"generic.{k}": v for k, v in self.generic.state_dict().items()})
         if self.penalty is not None:
             tensors.update({f"penalty.{k}": torch.as_tensor(v) for k, v in self.penalty.state_dict().items()})
         tensors.update({f"population.{k}": v for k, v in self.population.items()})
@@ -326,6 +347,8 @@ class PersonalLearner:
         if own.keys() != theirs.keys() or any(own[k].shape != theirs[k].shape for k in own):
             raise ValueError(f"{path}: was kept for a detector of another architecture: give the detector it goes with")
         self.detector.load_state_dict(theirs)
+        if self.generic is not None:
+            self.generic.load_state_dict(parts["generic"])
         self.learnt, self.population = list(card["learnt"]), parts.get("population", {})
         if self.memory is not None:
             self.memory = type(self.memory).from_tensors(parts.get("memory", {}), card["memory"])

@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -86,8 +87,9 @@ class PersonalHead(FaceTask):
         penalty: holds the detector's weights; consolidated before.
         distil: learning without forgetting; consolidated before.
         memory: faces of others, or None.
-        teacher: the detector as it was; remembered faces are then answered as it answers them (dark experience replay,
-            Buzzega et al. 2020), not as they are labelled: what is not wrong about others does not move.
+        teacher: a detector as it was; remembered faces are then answered as it answers them (after dark experience
+            replay, Buzzega et al. 2020), not as they are labelled: what is not wrong about others does not move.
+        labelled: remembered people whose labels count all the same: who were learnt after the teacher.
         replay_share: of a batch, remembered faces to new ones.
         trains: which weights move.
         lr: highest learning rate (AdamW, cosine).
@@ -104,6 +106,7 @@ class PersonalHead(FaceTask):
         distil: LwF | None = None,
         memory: Memory | None = None,
         teacher: AUDetector | None = None,
+        labelled: Collection[str] = (),
         replay_share: float = 1.0,
         trains: Literal["head", "all"] = "all",
         lr: float = 3e-4,
@@ -116,7 +119,7 @@ class PersonalHead(FaceTask):
         if replay_share <= 0 or lr <= 0:
             raise ValueError(f"replay_share and lr: expected numbers above 0, got {replay_share} and {lr}")
         self.detector, self.penalty, self.distil, self.memory = detector, penalty, distil, memory
-        self.teacher = teacher
+        self.teacher, self.labelled = teacher, frozenset(labelled)
         self.replay_share, self.trains, self.lr, self.augment = replay_share, trains, lr, augment
         self.loss_weights = {"mse": 4.0, "concordance": weight_concordance, "other": weight_other}
         if trains == "head":
@@ -156,7 +159,8 @@ class PersonalHead(FaceTask):
         if self.teacher is not None and len(batch) > new:
             with torch.no_grad():
                 answers = self.teacher.calibration.line(self.teacher.read(image[new:]).intensity)
-            wanted = torch.cat([wanted[:new], answers.to(wanted)])
+            own = torch.tensor([subject in self.labelled for subject in batch.subject[new:]], device=wanted.device)
+            wanted = torch.cat([wanted[:new], torch.where(own[:, None], wanted[new:], answers.to(wanted))])
         losses = {
             "mse": self._mean_over_parts(read, wanted, new),
             "concordance": masked_concordance(read, wanted) if len(batch) >= 16 else image.new_zeros(()),
@@ -246,22 +250,27 @@ class Recipe:
         batch_size: new frames a batch, at most.
         lr: highest learning rate.
         ewc, l2sp, si, lwf, ridge: strengths.
-        replay_targets: what remembered faces are held to: the ``answers`` of the detector before, or their ``labels``.
+        replay_targets: what remembered faces of people whom the generic detector knew are held to: its ``answers``, or
+            their ``labels``. People who were learnt since are held to their labels.
+        keep: frames of a person that are remembered, at most.
+        generic_weight: what the people before the first count for in EWC, in people.
         replay_share: remembered faces to new ones.
         seed: of everything.
         precision: of Lightning; ``auto`` is bf16-mixed where the processor has instructions for it.
     """
 
-    steps: int = 60
+    steps: int = 30
     batch_size: int = 16
     lr: float = 3e-4
-    ewc: float = 100.0
+    ewc: float = 3.0
     l2sp: float = 1.0
     si: float = 0.2
     lwf: float = 1.0
     ridge: float = 30.0
     replay_targets: Literal["answers", "labels"] = "answers"
     replay_share: float = 1.0
+    keep: int = 30
+    generic_weight: float = 1.0
     seed: int = 0
     precision: str = "auto"
 
@@ -269,7 +278,7 @@ class Recipe:
 def make_penalty(name: str, recipe: Recipe) -> QuadraticPenalty | None:
     """The penalty of a method, not yet consolidated; None for methods that have none of this kind."""
     if name == "ewc":
-        return EWC(recipe.ewc, mode="online", likelihood="gaussian")
+        return EWC(recipe.ewc, mode="separate", likelihood="gaussian")
     if name == "l2sp":
         return L2SP(recipe.l2sp)
     return SI(recipe.si) if name == "si" else None
@@ -283,6 +292,8 @@ def learn_person(
     memory: Memory | None = None,
     penalty: QuadraticPenalty | None = None,
     accelerator: str = "cpu",
+    teacher: AUDetector | None = None,
+    labelled: Collection[str] = (),
 ) -> AUDetector:
     """A copy of ``detector`` that has learnt one person.
 
@@ -294,6 +305,8 @@ def learn_person(
         memory: faces of others, for methods that replay.
         penalty: consolidated penalty of ``method`` on what came before.
         accelerator: of Lightning.
+        teacher: who answers remembered faces, where the recipe says ``answers``; by default ``detector``.
+        labelled: people in the memory whose labels count instead.
 
     Raises:
         ValueError: unknown method, no frames, or a method that lacks its memory or penalty.
@@ -314,15 +327,17 @@ def learn_person(
         distil.consolidate(learnt)
     elif how.penalty and (penalty is None or (not penalty.anchor and how.penalty != "si")):  # SI watches the way itself
         raise ValueError(f"method {method}: needs a penalty that was consolidated on what came before")
-    teacher = None
-    if how.replay and not how.joint and recipe.replay_targets == "answers":
-        teacher = copy.deepcopy(detector).requires_grad_(False).eval()
+    if not how.replay or how.joint or recipe.replay_targets == "labels":
+        teacher = None
+    else:
+        teacher = copy.deepcopy(detector if teacher is None else teacher).requires_grad_(False).eval()
     task = PersonalHead(
         learnt,
         penalty if how.penalty != "lwf" else None,
         distil,
         memory if how.replay else None,
         teacher,
+        labelled,
         recipe.replay_share,
         trains="head" if how.trains == "head" else "all",
         lr=recipe.lr,

@@ -203,10 +203,11 @@ class Worker:
     Args:
         study: what is asked.
         out: the study's folder.
+        parent: process that this one works for; when it is gone, so is this one, after the person it is at.
     """
 
-    def __init__(self, study: Study, out: Path) -> None:
-        self.study, self.out = study, out
+    def __init__(self, study: Study, out: Path, parent: int | None = None) -> None:
+        self.study, self.out, self.parent = study, out, parent
         self.people = study.stream()
         self.detector = load_detector(study.detector)
         self.recipe = Recipe(**study.recipe)
@@ -263,6 +264,7 @@ class Worker:
             self._start(learner)
         names = self.people.names
         for step in range(len(learner.learnt), len(order)):
+            self._end_with_parent()
             began = time.monotonic()
             person = order[step]
             learner.learn(names[person], self.frames(cell, person))
@@ -279,6 +281,7 @@ class Worker:
             file = folder / f"{step:03d}.npz"
             if file.is_file():
                 continue
+            self._end_with_parent()
             began = time.monotonic()
             learner = self._learner(cell)
             self._start(learner)
@@ -287,6 +290,10 @@ class Worker:
             own = learner.predict(self.people.test(person).image, names[person])
             readings = {f"p{person}": own, "generic": self._strangers(learner)}
             _write_npz(file, readings, person=person, seconds=spent)
+
+    def _end_with_parent(self) -> None:
+        if self.parent is not None and os.getppid() != self.parent:
+            raise SystemExit("the study that this process worked for was killed")
 
     def _strangers(self, learner: PersonalLearner) -> Tensor:
         """Readings of people who are never learnt; known already where the method leaves the detector alone."""

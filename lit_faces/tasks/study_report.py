@@ -336,15 +336,15 @@ def compared_with_finetuning(lines: Sequence[Line]) -> list[str]:
 def plots(rows: Sequence[Mapping[str, Any]], lines: Sequence[Line], out: Path, truth: Truth) -> list[Path]:
     """Every plot that the finished cells allow; their paths."""
     written = []
-    largest = max((line.k for line in lines if line.protocol == "sequence"), default=0)
-    sequence = [line for line in lines if line.protocol == "sequence" and line.k == largest]
+    wanted = headline(lines)
+    sequence = [line for line in lines if (line.protocol, line.k, line.images) == ("sequence", *wanted)]
     if sequence:
         written.append(_plane(sequence, out / "plane.png"))
         for method in _METHOD_ORDER:
             mine = [
                 row
                 for row in rows
-                if (row["protocol"], row["method"], row["k"], row["images"]) == ("sequence", method, largest, "real")
+                if (row["protocol"], row["method"], row["k"], row["images"]) == ("sequence", method, *wanted)
             ]
             if mine and method != "none":
                 first = result_matrices(mine, truth)[min(row["seed"] for row in mine)]
@@ -357,8 +357,17 @@ def plots(rows: Sequence[Mapping[str, Any]], lines: Sequence[Line], out: Path, t
     conditions = [line for line in lines if line.protocol == "single" and line.k <= 1]
     if conditions:
         written.append(_one_photo(conditions, out / "one_photo.png"))
-    written += _by_au(rows, out, truth, out / "aus.png")
+    written += _by_au(rows, wanted, out, truth, out / "aus.png")
     return written
+
+
+def headline(lines: Sequence[Line]) -> tuple[int, str]:
+    """``k`` and ``images`` under which the most methods learnt in sequence: what the plots show."""
+    count: dict[tuple[int, str], int] = {}
+    for line in lines:
+        if line.protocol == "sequence":
+            count[line.k, line.images] = count.get((line.k, line.images), 0) + 1
+    return max(count, key=lambda key: (count[key], key), default=(0, "real"))
 
 
 def _axes(width: float = 7, height: float = 4.5) -> tuple[Any, Any]:
@@ -390,7 +399,10 @@ def _plane(lines: Sequence[Line], path: Path) -> Path:
     axes.axvline(0, color="grey", linewidth=0.6)
     axes.set_xlabel("generic drop after the last person, ICC(3,1) (left is better)")
     axes.set_ylabel("personal gain, ICC(3,1) (up is better)")
-    axes.set_title(f"{len(lines[0].people)} people in sequence, k = {lines[0].k}; bars: 95 % over people", fontsize=9)
+    axes.set_title(
+        f"{len(lines[0].people)} people in sequence, k = {lines[0].k}, {lines[0].images}; bars: 95 % over people",
+        fontsize=9,
+    )
     return _save(figure, path)
 
 
@@ -426,13 +438,14 @@ def _one_photo(lines: Sequence[Line], path: Path) -> Path:
     return _save(figure, path)
 
 
-def _by_au(rows: Sequence[Mapping[str, Any]], out: Path, truth: Truth, path: Path) -> list[Path]:
+def _by_au(
+    rows: Sequence[Mapping[str, Any]], condition: tuple[int, str], out: Path, truth: Truth, path: Path
+) -> list[Path]:
     """ICC by AU on the people who arrive: generic, fine-tuned, EWC + replay; 95 % over people."""
-    largest = max((row["k"] for row in rows if row["protocol"] == "sequence"), default=0)
     start = _readings(out / "start.npz")
     found: dict[str, tuple[Paired, Tensor]] = {}
     for method in ("finetune", "ewc_replay"):
-        wanted = ("sequence", method, largest, "real")
+        wanted = ("sequence", method, *condition)
         own = [r for r in rows if r["own"] and (r["protocol"], r["method"], r["k"], r["images"]) == wanted]
         frames = _paired(own, start, out, truth)
         if frames is not None and len(set(frames.subjects)) > 1:
