@@ -172,7 +172,7 @@ def _set_or_rendered(path: Path | None, size: int, first: int, frames: int, each
 def _learner(args: argparse.Namespace, detector: AUDetector, clock: dict[str, float]) -> PersonalLearner:
     """A new learner, or the one of an earlier adaptation."""
     from lit_faces.core.weights import load_weights
-    from lit_faces.tasks.learner import PersonalLearner, shipped_fisher
+    from lit_faces.tasks.learner import CLOSED_FORM, ZERO_SHOT, PersonalLearner, shipped_fisher
     from lit_faces.tasks.personal import Recipe
 
     capacity = int(args.capacity) if str(args.capacity).isdigit() else str(args.capacity)
@@ -186,7 +186,8 @@ def _learner(args: argparse.Namespace, detector: AUDetector, clock: dict[str, fl
         learner = PersonalLearner(detector, method, recipe, card.get("capacity", capacity))
         given = {key: value.clone() for key, value in detector.state_dict().items()}
         learner.load(args.memory)
-        _same_detector(given, learner.detector.state_dict(), args)
+        if method not in ZERO_SHOT + CLOSED_FORM:  # with those, the written detector has a person's own head
+            _same_detector(given, learner.detector.state_dict(), args)
     else:
         learner = PersonalLearner(detector, args.method or "ewc_replay", recipe, capacity)
         others = _set_or_rendered(args.others, detector.size, *_OTHERS)

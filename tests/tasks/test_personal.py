@@ -31,7 +31,7 @@ def detector():
 
 def consolidated(name, detector, faces):
     penalty = make_penalty(METHODS[name].penalty, RECIPE)
-    if name == "ewc" or name == "ewc_replay":
+    if METHODS[name].penalty == "ewc":
         penalty.consolidate(detector, faces(6, 50).image_float())
     elif name == "l2sp":
         penalty.consolidate(detector)
