@@ -225,21 +225,26 @@ class ReplayMemory:
             index = torch.randint(self._used, (n,), generator=generator)
         return {name: value[index] for name, value in self.rows().items()}
 
-    def remove(self, cells: Iterable[str]) -> int:
-        """Erase the rows filed in some cells, and that they ever came.
+    def remove(self, slots: Iterable[int]) -> int:
+        """Erase rows by their place in :meth:`rows`; a cell that loses all of its rows was never seen.
 
         Returns:
             How many rows went.
         """
-        gone = [slot for name in cells for slot in self._cells.pop(name, _Cell()).slots]
-        keep = sorted(set(range(self._used)) - set(gone))
+        gone = set(slots) & set(range(self._used))
+        keep = [slot for slot in range(self._used) if slot not in gone]
         place = {old: new for new, old in enumerate(keep)}
-        self._rows = {name: value[keep].clone() for name, value in self._rows.items()}  # not one byte stays
-        if not keep:
-            self._rows = {}
+        self._rows = {name: value[keep].clone() for name, value in self._rows.items()} if keep else {}  # no byte stays
         self._used = len(keep)
-        for cell in self._cells.values():
-            cell.slots = [place[slot] for slot in cell.slots]
+        for name, cell in list(self._cells.items()):
+            left = [place[slot] for slot in cell.slots if slot not in gone]
+            if len(left) < len(cell.slots):
+                cell.seen = round(cell.seen * len(left) / len(cell.slots))
+                cell.slots = left
+                if not left:
+                    del self._cells[name]
+            else:
+                cell.slots = left
         return len(gone)
 
     def merge(self, other: ReplayMemory) -> None:
@@ -403,18 +408,11 @@ class FaceMemory(ReplayMemory):
         Returns:
             How many went.
         """
-        if self.policy == "balanced":
-            gone = self.remove([name for name in self._cells if name.split("|")[0] == subject])
-        elif subject not in self._names or not len(self):
-            gone = 0
-        else:  # one cell holds everybody: take the person's rows out and build it anew
-            mine = (self.rows()["subject"] == self._names[subject]).tolist()
-            cell, gone = self._cells[ONE_CELL], sum(mine)
-            rows = {name: value[~torch.tensor(mine)].clone() for name, value in self.rows().items()}
-            cell.seen -= round(cell.seen * gone / len(mine))
-            cell.slots, self._used, self._rows = list(range(len(mine) - gone)), len(mine) - gone, rows
-            if not self._used:
-                self._rows = {}
+        gone = 0
+        if subject in self._names and len(self):
+            gone = self.remove((self.rows()["subject"] == self._names[subject]).nonzero()[:, 0].tolist())
+        own = subject.replace("|", "/") + "|"  # as face_cells writes it; of cells that keep no face, the name is left
+        self._cells = {name: cell for name, cell in self._cells.items() if cell.slots or not name.startswith(own)}
         if subject in self._names:
             self._names = {f"#{number}" if name == subject else name: number for name, number in self._names.items()}
         return gone
