@@ -170,13 +170,18 @@ class LabelledPeople:
         others: set of people whom the detector was trained on.
         support: frames of each person to learn from.
         size: side of the crops, pixels.
+        reference: set of people whom it was not trained on, neutral frames among them; ``generic`` by default.
 
     Raises:
         FileNotFoundError: no such set.
         ValueError: no person with more than ``support`` frames, or a person who is in two of the sets.
     """
 
-    def __init__(self, path: str, generic: str, others: str, support: int = 20, size: int = 128) -> None:
+    def __init__(
+        self, path: str, generic: str, others: str, support: int = 20, size: int = 128, reference: str | None = None
+    ) -> None:
+        if support < 1:
+            raise ValueError(f"support: expected 1 or more, got {support}")
         self.support_count = support
         self._all, self._generic, self._others = (read_labelled(p, size) for p in (path, generic, others))
         for name, known in (("generic", self._generic), ("others", self._others)):
@@ -185,6 +190,7 @@ class LabelledPeople:
                 raise ValueError(
                     f"{name}: {min(both)!r} is in {path} too: a person who is learnt must not be among the others"
                 )
+        self._reference = self._generic if reference is None else read_labelled(reference, size)
         rows: dict[str, list[int]] = {}
         for row, subject in enumerate(self._all.subject):
             rows.setdefault(subject, []).append(row)
@@ -223,5 +229,5 @@ class LabelledPeople:
         return self._others
 
     def reference(self) -> FaceBatch:
-        """The same: no third set is asked for."""
-        return self._others
+        """What calibrations take for usual."""
+        return self._reference

@@ -90,6 +90,10 @@ def adapt(args: argparse.Namespace) -> dict[str, Any]:
     faces = read_labelled(args.person, detector.size)
     name = args.name or _one_name(faces, args.person)
     train, test, held_out = _split(faces, args, detector.size)
+    if args.memory is None:
+        _check_new(args)
+    if str(args.method).startswith("neutral"):
+        train = _neutral_first(train, args)
     clock = {"reading": time.monotonic() - began}
     generic = _set_or_rendered(args.generic, detector.size, *_GENERIC)
     learner = _learner(args, detector, clock)
@@ -115,12 +119,18 @@ def adapt(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _check(args: argparse.Namespace) -> None:
+    import torch
+
     from lit_faces.tasks.learner import ALL_METHODS
 
     if args.method is not None and args.method not in ALL_METHODS:
         raise ValueError(f"--method: expected one of {', '.join(ALL_METHODS)}, got {args.method}")
     if not 0 <= args.held_out < 1 or args.steps < 1:
         raise ValueError(f"--held-out: expected 0..1, and --steps 1 or more, got {args.held_out} and {args.steps}")
+    if args.accelerator in ("gpu", "cuda") and not torch.cuda.is_available():
+        raise ValueError(f"--accelerator {args.accelerator}: no GPU is there; use cpu or auto")
+    if (args.out / "memory.safetensors").exists():
+        raise ValueError(f"--out {args.out}: holds the memory of an earlier adaptation; choose another folder")
     if args.memory is not None and args.memory.resolve().parent == args.out.resolve():
         raise ValueError(f"--out {args.out}: holds the memory that is read; write the next person elsewhere")
 
@@ -133,7 +143,30 @@ def _one_name(faces: FaceBatch, path: Path) -> str:
             f"{path}: faces of {len(subjects)} people ({subjects[0]}, {subjects[1]}, ...): adapt to one person at a "
             "time, or say with --name that they are one"
         )
-    return subjects[0] if subjects else path.stem
+    return subjects[0] if subjects else path.resolve().stem
+
+
+def _check_new(args: argparse.Namespace) -> None:
+    """A personal detector without its memory would forget its people."""
+    from lit_faces.core.weights import load_weights
+
+    if str(args.detector) in ("generic", "packaged"):
+        return
+    learnt = load_weights(args.detector)[1].get("learnt")
+    if learnt:
+        raise ValueError(
+            f"--detector {args.detector}: has learnt {', '.join(learnt)}, who would be forgotten; give --memory with "
+            "the memory.safetensors that was written beside it"
+        )
+
+
+def _neutral_first(faces: FaceBatch, args: argparse.Namespace) -> FaceBatch:
+    """Neutral faces before the others: the first is taken for the person's resting face."""
+    neutral = (faces.au_intensity.nan_to_num(0.0) == 0).all(1)
+    coded = faces.au_intensity.isfinite().any(1)
+    if not bool((neutral & coded).any()) and bool(coded.any()):
+        raise ValueError(f"{args.person}: --method {args.method} needs a neutral face (all coded AUs 0), found none")
+    return faces.select((~(neutral & coded)).int().argsort(stable=True))
 
 
 def _split(faces: FaceBatch, args: argparse.Namespace, size: int) -> tuple[FaceBatch, FaceBatch, str]:
@@ -142,12 +175,13 @@ def _split(faces: FaceBatch, args: argparse.Namespace, size: int) -> tuple[FaceB
 
     from lit_faces.core.labelled import read_labelled
     from lit_faces.core.seeding import generator_for
+    from lit_faces.tasks.learner import ZERO_SHOT
 
-    if not bool(faces.au_intensity.isfinite().any()):
+    if not bool(faces.au_intensity.isfinite().any()) and args.method not in ZERO_SHOT:
         raise ValueError(f"{args.person}: no AU is coded in any face: labels.csv needs columns such as au6, au17")
     if args.test is not None:
         return faces, read_labelled(args.test, size), str(args.test)
-    count = round(args.held_out * len(faces))
+    count = min(round(args.held_out * len(faces)), len(faces) - 1)
     if count < 4:
         return faces, faces, "the faces that were learnt from (too few to hold some out): says nothing of new pictures"
     order = torch.randperm(len(faces), generator=generator_for(args.seed, 0x7E57))
@@ -183,7 +217,8 @@ def _learner(args: argparse.Namespace, detector: AUDetector, clock: dict[str, fl
         method = str(card.get("method", "ewc_replay"))
         if args.method not in (None, method):
             raise ValueError(f"{args.memory}: was kept by the method {method}, not {args.method}: leave --method out")
-        learner = PersonalLearner(detector, method, recipe, card.get("capacity", capacity))
+        kept = Recipe(**{**card["recipe"], "steps": args.steps, "seed": args.seed})
+        learner = PersonalLearner(detector, method, kept, card["capacity"], card["fisher_samples"])
         given = {key: value.clone() for key, value in detector.state_dict().items()}
         learner.load(args.memory)
         if method not in ZERO_SHOT + CLOSED_FORM:  # with those, the written detector has a person's own head

@@ -35,6 +35,8 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     """Run the command; returns the exit code."""
     args = build_parser().parse_args(argv)
+    from concurrent.futures.process import BrokenProcessPool
+
     from lit_faces.arguments import UsageError, existing_file, read_experiment
     from lit_faces.tasks.study import Study
 
@@ -51,6 +53,9 @@ def main(argv: list[str] | None = None) -> int:
         if not args.report:
             _learn(study, out, args.jobs)
         report(study, out)
+    except BrokenProcessPool:
+        print(f"{PROGRAM}: a process was killed (out of memory?): fewer --jobs; run again to go on", file=sys.stderr)
+        return 2
     except (UsageError, ValueError, OSError) as error:
         if os.environ.get("LIT_FACES_DEBUG"):
             raise

@@ -47,6 +47,10 @@ def test_one_person_then_another_from_the_memory(root, tmp_path, capsys):
     learnt = json.loads((tmp_path / "b" / "results.json").read_text())["run/learnt"]
     assert len(learnt) == 2 and learnt[1] == "ben"
     assert len(load_weights(tmp_path / "b" / "memory.safetensors")[0]["memory.rows.image"]) == 20
+    assert adapt(root, "ben", tmp_path / "c", "--detector", str(first / "detector.safetensors")) == 2
+    assert "would be forgotten" in capsys.readouterr().err
+    assert adapt(root, "ben", first, "--detector", small) == 2
+    assert "holds the memory of an earlier" in capsys.readouterr().err
     assert adapt(root, "ben", tmp_path / "c", "--detector", small, "--memory", str(first / "memory.safetensors")) == 2
     assert "is not the detector" in capsys.readouterr().err
 
@@ -63,6 +67,13 @@ def test_mistakes_are_answered_in_one_line(more, message, root, tmp_path, capsys
     assert adapt(root, "anna", tmp_path / "x", *more) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "x").exists()
+
+
+def test_a_calibration_needs_a_neutral_face(root, tmp_path, capsys):
+    small = str(root / "small.safetensors")
+    code = adapt(root, "anna", tmp_path / "n", "--detector", small, "--method", "neutral")
+    out = capsys.readouterr()
+    assert code == 0 or "needs a neutral face" in out.err or "no neutral frame" in out.err
 
 
 def test_several_people_are_not_one(root, tmp_path, capsys):

@@ -160,7 +160,12 @@ class ReplayMemory:
         if not names:
             raise ValueError("cells: a row has none; give one for rows without a label, too")
         empty = _Cell()
-        return min(names, key=lambda name: (len((cell := self._cells.get(name, empty)).slots), cell.seen))
+
+        def order(name: str) -> tuple[bool, int, int]:
+            cell = self._cells.get(name, empty)
+            return cell.full and not cell.slots, len(cell.slots), cell.seen  # one that was given up takes nothing
+
+        return min(names, key=order)
 
     def _place(self, name: str) -> int | None:
         """Where a new row of a cell goes; None if it is not kept."""
@@ -331,6 +336,8 @@ class ReplayMemory:
         self._rows = {k.partition(".")[2]: v.clone() for k, v in stored.items() if k.startswith("rows.")}
         self._cells = {n: _Cell(int(seen), list(slots), bool(full)) for n, seen, full, slots in plain["cells"]}
         self._used = sum(len(cell.slots) for cell in self._cells.values())
+        if not self._used:
+            self._rows = {}
         if any(len(value) != self._used for value in self._rows.values()):
             raise ValueError(f"state of a replay memory: expected {self._used} rows, as its cells say: damaged?")
         self._draws.set_state(stored["draws"].cpu().to(torch.uint8))

@@ -264,7 +264,8 @@ class PersonalLearner:
             with torch.inference_mode(), self._autocast():
                 for chunk in images.split(64):
                     features.append(self.detector.features(chunk.to(self.detector.device).float() / 127.5 - 1.0))
-            raw = MAX_INTENSITY * mine(torch.cat(features).float()).sigmoid()
+            found = torch.cat(features).float()
+            raw = MAX_INTENSITY * mine.to(found.device)(found).sigmoid()
             return self.detector.calibration(raw).cpu()
         found = self._read(images)
         return found if mine is None else mine(found)
@@ -276,6 +277,7 @@ class PersonalLearner:
             detector.head.linear.load_state_dict(mine.state_dict())
         elif isinstance(mine, PersonCalibration):  # its clamp to 0..5 before the second line is left out
             scale, shift = detector.calibration.scale, detector.calibration.shift
+            mine = copy.deepcopy(mine).to(scale.device)
             detector.calibration.shift = mine.scale * shift + mine.shift
             detector.calibration.scale = mine.scale * scale
         return detector

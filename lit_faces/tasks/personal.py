@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Literal, Protocol
 
 import pytorch_lightning as pl
@@ -42,8 +42,8 @@ class Method:
         penalty: what holds them.
         replay: whether frames of others are mixed into every batch.
         generative: whether those frames are generated, from one picture of each person.
-        joint: whether the memory must hold *all* frames of earlier people (an upper bound, not a method); the caller
-            gives that memory.
+        joint: whether the memory must hold *all* frames of earlier people, answered by their labels; the caller gives
+            that memory.
     """
 
     trains: Literal["nothing", "head", "all"] = "all"
@@ -273,6 +273,29 @@ class Recipe:
     generic_weight: float = 1.0
     seed: int = 0
     precision: str = "auto"
+
+    def __post_init__(self) -> None:
+        """Refuse values that cannot be.
+
+        Raises:
+            ValueError: names the field.
+        """
+        whole = {"steps": 1, "batch_size": 1, "keep": 1, "seed": 0}
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.name in whole:
+                if isinstance(value, bool) or not isinstance(value, int) or value < whole[field.name]:
+                    raise ValueError(
+                        f"recipe.{field.name}: expected a whole number from {whole[field.name]}, got {value!r}"
+                    )
+            elif field.name == "replay_targets":
+                if value not in ("answers", "labels"):
+                    raise ValueError(f"recipe.replay_targets: expected answers or labels, got {value!r}")
+            elif field.name != "precision" and (
+                isinstance(value, bool) or not isinstance(value, int | float) or value < 0
+            ):
+                hint = " (YAML reads 3e-4 as text: write 3.0e-4)" if isinstance(value, str) else ""
+                raise ValueError(f"recipe.{field.name}: expected a number from 0, got {value!r}{hint}")
 
 
 def make_penalty(name: str, recipe: Recipe) -> QuadraticPenalty | None:

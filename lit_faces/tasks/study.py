@@ -37,7 +37,7 @@ from lit_faces.arguments import UsageError, find_class, suggestion
 from lit_faces.core.sample import FaceBatch
 from lit_faces.core.seeding import derive_seed, generator_for
 from lit_faces.core.weights import load_weights, save_weights
-from lit_faces.tasks.au_detector import AUDetector, load_detector
+from lit_faces.tasks.au_detector import WEIGHTS, AUDetector, load_detector
 from lit_faces.tasks.learner import ALL_METHODS, CLOSED_FORM, ZERO_SHOT, PersonalLearner, save_fisher, shipped_fisher
 from lit_faces.tasks.personal import METHODS, Recipe, joined
 
@@ -129,9 +129,16 @@ class Study:
                 raise UsageError(f"{where}: unknown key {key}{suggestion(str(key), names)}")
         study = cls(**content)
         known = {f.name for f in fields(Recipe)}
+        study.recipe = study.recipe or {}
         for key in study.recipe:
             if key not in known:
                 raise UsageError(f"{where}: unknown key recipe.{key}{suggestion(str(key), known)}")
+        try:
+            Recipe(**study.recipe)
+        except ValueError as error:
+            raise UsageError(f"{where}: {error}") from error
+        if not isinstance(study.synthetic, int) or study.synthetic < 1:
+            raise UsageError(f"{where}: synthetic: expected a number of images from 1, got {study.synthetic!r}")
         for protocol in get_args(Protocol_):
             for number, block in enumerate(getattr(study, protocol)):
                 _check_block(block, f"{where}: {protocol}[{number}]")
@@ -171,8 +178,16 @@ class Study:
     def fingerprint(self) -> str:
         """Changes with everything that changes a cell's result: not with the list of cells."""
         content = {k: v for k, v in asdict(self).items() if k not in ("sequence", "single", "seeds")}
+        content["recipe"] = asdict(Recipe(**self.recipe))  # defaults change, too
+        shipped = {
+            ("detector", "generic"): "detector.safetensors",
+            ("detector", "packaged"): "judge.safetensors",
+            ("generator", "packaged"): "base_fused.safetensors",
+        }
         for name in ("detector", "generator"):
             path = Path(content[name])
+            if file := shipped.get((name, content[name])):
+                path = WEIGHTS / file
             if path.is_file():
                 content[name] = hashlib.sha256(path.read_bytes()).hexdigest()
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
@@ -216,13 +231,20 @@ class Worker:
 
     def prepare(self) -> None:
         """What cells share: rendered people, the generic detector's readings, its Fisher information, the images."""
+        most = max(cell.k for cell in self.study.cells())
+        if most > (known := getattr(self.people, "support_count", most)):
+            raise ValueError(f"k = {most}: the stream has {known} frames of a person to learn from; raise its support")
+        if len(self.people.names) < 2 and any(cell.images == "wrong" for cell in self.study.cells()):
+            raise ValueError("images: wrong needs a second person in the stream")
         self.people.prepare()
         if not self.start_file.is_file():
             learner = self._learner(Cell("single", "none", 0, "real", 0))
             readings = {f"p{i}": learner.predict(self.people.test(i).image) for i in range(len(self.people.names))}
             _write_npz(self.start_file, {**readings, "generic": learner.predict(self.people.generic().image)})
         cells = self.study.cells()
-        if not self.fisher_file.is_file() and any(METHODS.get(c.method) and "ewc" in c.method for c in cells):
+        if not self.fisher_file.is_file() and any(
+            c.method in METHODS and METHODS[c.method].penalty == "ewc" for c in cells
+        ):
             learner = self._learner(Cell("single", "ewc", 0, "real", 0))
             known = shipped_fisher(self.study.detector)
             save_fisher(self.fisher_file, known or learner.fisher(self.people.others(), 16 * self.study.fisher_samples))
@@ -265,9 +287,10 @@ class Worker:
         names = self.people.names
         for step in range(len(learner.learnt), len(order)):
             self._end_with_parent()
-            began = time.monotonic()
             person = order[step]
-            learner.learn(names[person], self.frames(cell, person))
+            frames = self.frames(cell, person)
+            began = time.monotonic()
+            learner.learn(names[person], frames)
             spent = time.monotonic() - began
             readings = {f"p{i}": learner.predict(self.people.test(i).image, names[i]) for i in range(len(names))}
             readings["generic"] = self._strangers(learner)
@@ -282,10 +305,10 @@ class Worker:
             if file.is_file():
                 continue
             self._end_with_parent()
-            began = time.monotonic()
-            learner = self._learner(cell)
+            learner, frames = self._learner(cell), self.frames(cell, person)
             self._start(learner)
-            learner.learn(names[person], self.frames(cell, person), consolidate=False)
+            began = time.monotonic()
+            learner.learn(names[person], frames, consolidate=False)
             spent = time.monotonic() - began
             own = learner.predict(self.people.test(person).image, names[person])
             readings = {f"p{person}": own, "generic": self._strangers(learner)}

@@ -315,7 +315,7 @@ def compared_with_finetuning(lines: Sequence[Line]) -> list[str]:
             for x in lines
             if (x.protocol, x.k, x.images, x.method) == (line.protocol, line.k, line.images, "finetune")
         ]
-        if base and base[0].gain[0] > 0 and base[0].drop[0] > 0:
+        if base and base[0].gain[0] > 0 and base[0].drop[0] > 0 and base[0].drop_mean > 0:
             text.append(
                 f"| {line.method} | {line.k} | {line.images} | {100 * line.gain[0] / base[0].gain[0]:.0f} % | "
                 f"{100 * line.drop[0] / base[0].drop[0]:.0f} % | {100 * line.drop_mean / base[0].drop_mean:.0f} % |"

@@ -143,7 +143,8 @@ class GenerativeMemory:
     In place of :class:`lit_faces.continual.replay.FaceMemory` where a lab must not keep more faces than it has to.
 
     Args:
-        people: pictures that are kept, by reservoir sampling over people.
+        people: pictures that are kept of people who came together, by reservoir sampling, and as many again of those
+            who came one by one; the latter are half of what is shown.
         pool: faces that are generated at a time.
         generator: see :func:`load_generator`.
         seed: of what is kept and shown.
@@ -151,21 +152,30 @@ class GenerativeMemory:
 
     def __init__(self, people: int = 200, pool: int = 128, generator: str = "packaged", seed: int = 0) -> None:
         self.people, self.pool, self.generator, self.seed = people, pool, generator, seed
-        self.photos = FaceMemory(people, "reservoir", seed)
+        self.photos, self.learnt = (FaceMemory(people, "reservoir", seed + number) for number in (0, 1))
         self._shown: FaceBatch | None = None
 
     def __len__(self) -> int:
-        return len(self.photos)
+        return len(self.photos) + len(self.learnt)
 
     def add(self, faces: FaceBatch) -> None:
-        """Keep the most neutral picture of each person whose AUs and landmarks are known."""
+        """Keep the most neutral picture of each person.
+
+        Raises:
+            ValueError: no face with known AUs and landmarks.
+        """
         active = faces.au_intensity.nan_to_num(0.0).sum(1)
         usable = faces.au_intensity.isfinite().any(1) & faces.landmarks.isfinite().flatten(1).all(1)
         best: dict[str, int] = {}
         for row, subject in enumerate(faces.subject):
             if bool(usable[row]) and (subject not in best or active[row] < active[best[subject]]):
                 best[subject] = row
-        self.photos.add(faces.select(torch.tensor(list(best.values()), dtype=torch.int64)))
+        if not best:
+            raise ValueError(
+                "generative replay: no face with known AUs and landmarks (x0, y0 ... in labels.csv)"
+            )
+        memory = self.learnt if len(set(faces.subject)) == 1 else self.photos
+        memory.add(faces.select(torch.tensor(list(best.values()), dtype=torch.int64)))
         self._shown = None
 
     def sample(self, n: int, generator: torch.Generator) -> FaceBatch:
@@ -180,9 +190,14 @@ class GenerativeMemory:
 
     def _generate(self, draws: torch.Generator) -> FaceBatch:
         network, model = load_generator(self.generator), LandmarkModel()
-        photos = self.photos.sample(self.pool, draws)
-        seeds = torch.randint(2**31, (len(photos),), generator=draws).tolist()
-        made = [synthesise(network, model, photos.select(slice(i, i + 1)), 1, seed) for i, seed in enumerate(seeds)]
+        groups = [memory for memory in (self.photos, self.learnt) if len(memory)]
+        if not groups:
+            raise ValueError("the memory is empty: add people before drawing")
+        made = []
+        for memory in groups:
+            photos = memory.sample(max(1, self.pool // len(groups)), draws)
+            for row, seed in enumerate(torch.randint(2**31, (len(photos),), generator=draws).tolist()):
+                made.append(synthesise(network, model, photos.select(slice(row, row + 1)), 1, seed))
         tensors: dict[str, Any] = {
             f.name: torch.cat([getattr(one, f.name) for one in made])
             for f in fields(FaceBatch)
@@ -194,17 +209,24 @@ class GenerativeMemory:
     def forget(self, subject: str) -> int:
         """Erase a person's picture."""
         self._shown = None
-        return self.photos.forget(subject)
+        return self.photos.forget(subject) + self.learnt.forget(subject)
 
     def tensors(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """As :meth:`FaceMemory.tensors`; generated faces are made anew."""
-        stored, plain = self.photos.tensors()
-        own = {"people": self.people, "pool": self.pool, "generator": self.generator, "seed": self.seed}
-        return stored, {"photos": plain, **own}
+        stored: dict[str, Tensor] = {}
+        plain: dict[str, Any] = {
+            "people": self.people, "pool": self.pool, "generator": self.generator, "seed": self.seed,
+        }  # fmt: skip
+        for name, memory in (("photos", self.photos), ("learnt", self.learnt)):
+            tensors, plain[name] = memory.tensors()
+            stored.update({f"{name}.{key}": value for key, value in tensors.items()})
+        return stored, plain
 
     @classmethod
     def from_tensors(cls, stored: Mapping[str, Tensor], plain: Mapping[str, Any]) -> GenerativeMemory:
         """The memory of :meth:`tensors`."""
         memory = cls(plain["people"], plain["pool"], plain["generator"], plain["seed"])
-        memory.photos = FaceMemory.from_tensors(stored, plain["photos"])
+        for name in ("photos", "learnt"):
+            own = {key.partition(".")[2]: value for key, value in stored.items() if key.startswith(f"{name}.")}
+            setattr(memory, name, FaceMemory.from_tensors(own, plain[name]))
         return memory

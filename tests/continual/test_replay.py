@@ -110,6 +110,16 @@ def test_with_more_cells_than_places_early_cells_are_not_driven_out() -> None:
     assert chisquare(kept.numpy()).pvalue > 0.001
 
 
+def test_a_cell_that_was_given_up_does_not_swallow_faces() -> None:
+    memory = ReplayMemory(20, "balanced", 0)
+    memory.add(numbers(0, 100), [[str(n)] for n in range(100)])
+    counts = memory.counts
+    dead = next(name for name, count in counts.items() if not count)
+    live = next(name for name, count in counts.items() if count)
+    memory.add(numbers(1000, 500), [[dead, live]] * 500)
+    assert int((memory.rows()["x"] >= 1000).sum()) == 1  # it went to the live one and took its place
+
+
 def test_capacity_in_bytes_holds() -> None:
     memory = FaceMemory("64KB", "balanced", 0)
     memory.add(faces(300, size=16))

@@ -148,6 +148,10 @@ def test_two_processes_do_not_do_one_cell_twice(content, tmp_path):
     [
         ({"secuence": []}, "did you mean"),
         ({"recipe": {"step": 3}}, "recipe.step"),
+        ({"recipe": {"lr": "3e-4"}}, "write 3.0e-4"),
+        ({"recipe": {"replay_targets": "label"}}, "answers or labels"),
+        ({"recipe": {"steps": 0}}, "whole number from 1"),
+        ({"synthetic": 0}, "synthetic"),
         ({"sequence": [{"methods": ["finetun"], "k": 1}]}, "unknown method finetun"),
         ({"single": [{"methods": ["none"], "k": -1}]}, "whole numbers"),
         ({"single": [{"methods": ["none"], "k": 1, "images": "fake"}]}, "unknown images"),

@@ -42,12 +42,17 @@ def test_generative_replay_keeps_one_picture_a_person_and_shows_them_anew():
     memory = GenerativeMemory(people=5, pool=4)
     memory.add(faces)
     kept = memory.photos.faces()
-    assert len(memory) == 2 and float(kept.au_intensity[0].sum()) == 0  # the neutral one of the first
+    memory.add(faces.select(torch.tensor([2])))  # came alone: half of what is shown
+    assert len(memory.learnt) == 1
+    assert len(memory) == 3 and float(kept.au_intensity[0].sum()) == 0  # the neutral one of the first
     stored, plain = memory.tensors()
     again = GenerativeMemory.from_tensors(stored, plain)
     shown = [m.sample(6, torch.Generator().manual_seed(3)) for m in (memory, again)]
     assert torch.equal(shown[0].image, shown[1].image) and shown[0].subject == shown[1].subject
     assert set(shown[0].subject) <= set(faces.subject) and shown[0].source[0] == "generated/fused"
-    assert memory.forget(faces.subject[0]) == 1 and len(memory) == 1
+    assert memory.forget(faces.subject[0]) == 1 and len(memory) == 2
+    faces.landmarks[:] = float("nan")
+    with pytest.raises(ValueError, match="landmarks"):
+        memory.add(faces)
     with pytest.raises(ValueError, match="empty"):
         GenerativeMemory().sample(2, torch.Generator())
