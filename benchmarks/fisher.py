@@ -14,6 +14,7 @@ any net on a GPU wins much, a net that keeps the thread busy with one picture ab
 from __future__ import annotations
 
 import argparse
+import copy
 import time
 from collections.abc import Callable
 from functools import partial
@@ -122,9 +123,10 @@ def compare(name: str, kind: Kind, ways: dict[str, Callable[..., Fisher]], args:
     seconds: dict[str, list[float]] = {way: [] for way in ways}
     results: dict[str, Fisher] = {}
     for compute in ways.values():
-        compute(model, x[:4], y[:4], kind)
+        compute(copy.deepcopy(model), x[:4], y[:4], kind)
     for _ in range(args.repeats):
         for way, compute in ways.items():
+            model.eval()  # Avalanche leaves it in training mode
             once, results[way] = timed(partial(compute, model, x, y, kind), args.device)
             seconds[way].append(once)
     parameters = sum(p.numel() for p in model.parameters())

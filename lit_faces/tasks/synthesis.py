@@ -171,9 +171,7 @@ class GenerativeMemory:
             if bool(usable[row]) and (subject not in best or active[row] < active[best[subject]]):
                 best[subject] = row
         if not best:
-            raise ValueError(
-                "generative replay: no face with known AUs and landmarks (x0, y0 ... in labels.csv)"
-            )
+            raise ValueError("generative replay: no face with known AUs and landmarks (x0, y0 ... in labels.csv)")
         memory = self.learnt if len(set(faces.subject)) == 1 else self.photos
         memory.add(faces.select(torch.tensor(list(best.values()), dtype=torch.int64)))
         self._shown = None
