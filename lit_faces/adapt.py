@@ -338,7 +338,7 @@ def _bars(figures: dict[str, Any], out: Path) -> Path:
             )
         axes.set_ylabel(label)
         axes.set_xticks(places, AU_KEYS, rotation=60)
-    figure.axes[0].legend(fontsize=8, ncols=3)
+    figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside upper center", fontsize=8, ncols=3)
     return _save(figure, out / "before_after.png")
 
 
