@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from lit_faces.adapt import POPULATION
 from lit_faces.core.facs import AU_INDEX
 from lit_faces.metrics.bootstrap import bootstrap_over_subjects
 from lit_faces.rendering.identity import TRAITS
@@ -30,7 +31,6 @@ from lit_faces.tasks.au_detector import load_detector
 
 #: AU and the traits that look like it.
 PAIRS = ((6, "heavy_cheeks"), (6, "crows_feet"), (6, "eye_bags"), (17, "raised_chin"), (17, "dimpled_chin"))
-POPULATION = {"seed": 5000, "smooth_share": 0.35, "spread": 1.15, "focus_aus": (6, 17)}
 FIRST, FRAMES = 2_010_000, 4
 
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 PROGRAM = "python -m lit_faces.adapt"
 #: The population that the shipped detector was trained on (experiments/detector.yaml), rendered again on demand.
-_POPULATION = {"seed": 5000, "smooth_share": 0.35, "spread": 1.15, "focus_aus": (6, 17)}
+POPULATION = {"seed": 5000, "smooth_share": 0.35, "spread": 1.15, "focus_aus": (6, 17)}
 _OTHERS, _GENERIC = (0, 320, 2), (2_004_000, 128, 2)  # first subject, frames, frames a person
 
 
@@ -198,7 +198,7 @@ def _set_or_rendered(path: Path | None, size: int, first: int, frames: int, each
 
     if path is not None:
         return read_labelled(path, size)
-    renderer = FaceRenderer(max(32, -(-size // 8) * 8), **_POPULATION)  # type: ignore[arg-type]
+    renderer = FaceRenderer(max(32, -(-size // 8) * 8), **POPULATION)  # type: ignore[arg-type]
     index = torch.arange(frames)
     return renderer.render(first + index // each, index % each)
 
@@ -322,6 +322,7 @@ def _bars(figures: dict[str, Any], out: Path) -> Path:
     import numpy as np
     from matplotlib.figure import Figure
 
+    from lit_faces.callbacks.pictures import save_figure
     from lit_faces.core.facs import AU_KEYS
 
     figure = Figure(figsize=(10, 6), layout="constrained")
@@ -339,13 +340,14 @@ def _bars(figures: dict[str, Any], out: Path) -> Path:
         axes.set_ylabel(label)
         axes.set_xticks(places, AU_KEYS, rotation=60)
     figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside upper center", fontsize=8, ncols=3)
-    return _save(figure, out / "before_after.png")
+    return save_figure(figure, out / "before_after.png")
 
 
 def _calibration(test: FaceBatch, before: Tensor, after: Tensor, out: Path) -> Path:
     """What is read at each true intensity, before and after."""
     from matplotlib.figure import Figure
 
+    from lit_faces.callbacks.pictures import save_figure
     from lit_faces.core.facs import AU_KEYS
 
     figure = Figure(figsize=(11, 9), layout="constrained")
@@ -362,14 +364,7 @@ def _calibration(test: FaceBatch, before: Tensor, after: Tensor, out: Path) -> P
     grid.flat[0].legend(fontsize=7)
     figure.supxlabel("true intensity")
     figure.supylabel("read")
-    return _save(figure, out / "calibration.png")
-
-
-def _save(figure: Any, path: Path) -> Path:
-    temporary = path.with_name(f".{path.name}")
-    figure.savefig(temporary, dpi=120, format="png")
-    os.replace(temporary, path)
-    return path
+    return save_figure(figure, out / "calibration.png")
 
 
 if __name__ == "__main__":

@@ -116,6 +116,7 @@ def plots(result: dict[str, Any], faces: FaceBatch, reading: Reading, out: Path)
     import matplotlib.pyplot as pyplot
     import numpy as np
 
+    from lit_faces.callbacks.pictures import save_figure
     from lit_faces.core.facs import AU_KEYS
 
     keys = [key for key in AU_KEYS if result[f"icc/{key}"] == result[f"icc/{key}"]]
@@ -128,7 +129,7 @@ def plots(result: dict[str, Any], faces: FaceBatch, reading: Reading, out: Path)
     axes.set_ylabel("ICC(3,1), 95 % over people")
     axes.set_ylim(min(0.0, float(np.nanmin([*ends[0], *values, 0]))), 1)
     axes.tick_params(axis="x", rotation=60)
-    written = [_save(figure, out / "icc.png")]
+    written = [save_figure(figure, out / "icc.png")]
     columns = min(5, max(1, len(keys)))
     rows = -(-len(keys) // columns) or 1
     figure, grid = pyplot.subplots(
@@ -148,21 +149,8 @@ def plots(result: dict[str, Any], faces: FaceBatch, reading: Reading, out: Path)
         axes.set_axis_off()
     figure.supxlabel("true intensity")
     figure.supylabel("read (red: median by grade)")
-    written.append(_save(figure, out / "calibration.png"))
+    written.append(save_figure(figure, out / "calibration.png"))
     return written
-
-
-def _save(figure: Any, path: Path) -> Path:
-    import os
-
-    import matplotlib.pyplot as pyplot
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}")
-    figure.savefig(temporary, format="png", dpi=120)
-    pyplot.close(figure)
-    os.replace(temporary, path)
-    return path
 
 
 def main(argv: list[str] | None = None) -> int:

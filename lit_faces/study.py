@@ -144,19 +144,10 @@ def report(study: Study, out: Path) -> None:
     lines = summarise(rows, out, truth)
     text = table(lines)
     (out / "summary.md").write_text(text, encoding="utf-8")
-    write_json(out / "summary.json", {"lines": [_without_nan(asdict(line)) for line in lines], **circumstances()})
+    write_json(out / "summary.json", {"lines": [asdict(line) for line in lines], **circumstances()})
     print(text)
     for path in plots(rows, lines, out, truth):
         print(path)
-
-
-def _without_nan(value: Any) -> Any:
-    """JSON has no word for NaN: null."""
-    if isinstance(value, dict):
-        return {key: _without_nan(one) for key, one in value.items()}
-    if isinstance(value, list | tuple):
-        return [_without_nan(one) for one in value]
-    return None if isinstance(value, float) and value != value else value
 
 
 if __name__ == "__main__":

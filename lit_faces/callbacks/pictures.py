@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -24,6 +24,18 @@ def save_png(picture: Image, path: Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".tmp")
     picture.save(temporary, "PNG")
+    os.replace(temporary, path)
+    return path
+
+
+def save_figure(figure: Any, path: Path, dpi: int = 120) -> Path:
+    """Write a plot as PNG, atomically, and let it go."""
+    import matplotlib.pyplot as pyplot
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}")
+    figure.savefig(temporary, format="png", dpi=dpi)
+    pyplot.close(figure)
     os.replace(temporary, path)
     return path
 

@@ -66,11 +66,18 @@ def circumstances() -> dict[str, Any]:
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write atomically; NaN and infinities become null, which JSON can say."""
-    clean = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in content.items()}
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(clean, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    temporary.write_text(json.dumps(_sayable(dict(content)), indent=1, allow_nan=False) + "\n", encoding="utf-8")
     os.replace(temporary, path)
+
+
+def _sayable(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _sayable(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_sayable(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _cell(value: Any) -> str:

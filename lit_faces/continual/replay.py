@@ -23,13 +23,12 @@ import torch
 from torch import Tensor
 
 from lit_faces.core.facs import AU_KEYS
-from lit_faces.core.sample import FaceBatch
+from lit_faces.core.sample import TENSORS, FaceBatch
 from lit_faces.core.seeding import generator_for
 
 Policy = Literal["reservoir", "balanced"]
 _DRAWS = 0x2E91A7
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30}
-_FIELDS = ("image", "landmarks", "au_intensity", "au_occurrence", "emotion", "pose", "frame")
 ONE_CELL = "all"
 
 
@@ -380,7 +379,7 @@ class FaceMemory(ReplayMemory):
         """
         if not isinstance(rows, FaceBatch):
             return super().add(rows, cells)
-        content = {name: getattr(rows, name) for name in _FIELDS}
+        content = {name: getattr(rows, name) for name in TENSORS}
         if len(rows.frame) != len(rows):
             content["frame"] = torch.zeros(len(rows), dtype=torch.int64)
         for name in ("subject", "source"):

@@ -48,6 +48,10 @@ class FaceSample:
     provenance: dict[str, Any] = field(default_factory=dict)
 
 
+#: The fields of a batch that are tensors.
+TENSORS = ("image", "landmarks", "au_intensity", "au_occurrence", "emotion", "pose", "frame")
+
+
 @dataclass
 class FaceBatch:
     """A batch of face samples; tensors carry a leading batch axis, ``subject`` and ``source`` are lists."""

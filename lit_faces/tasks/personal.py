@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from lit_faces.continual.ewc import EWC
 from lit_faces.continual.penalties import L2SP, SI, LwF, QuadraticPenalty
-from lit_faces.core.sample import FaceBatch
+from lit_faces.core.sample import TENSORS, FaceBatch
 from lit_faces.core.seeding import generator_for
 from lit_faces.losses.action_units import masked_concordance, masked_cross_entropy, masked_logit_bce, masked_mse
 from lit_faces.tasks.au_detector import AUDetector, Reading
@@ -213,15 +213,12 @@ class PersonalHead(FaceTask):
             self.penalty.after_step(self.detector)
 
 
-def joined(first: FaceBatch, second: FaceBatch) -> FaceBatch:
-    """Two batches as one."""
-    if not len(second):
-        return first
-    tensors = {
-        name: torch.cat([getattr(first, name), getattr(second, name)])
-        for name in ("image", "landmarks", "au_intensity", "au_occurrence", "emotion", "pose", "frame")
-    }
-    return FaceBatch(**tensors, subject=first.subject + second.subject, source=first.source + second.source)
+def joined(*batches: FaceBatch) -> FaceBatch:
+    """Batches as one; empty ones may be among them."""
+    full = [batch for batch in batches if len(batch)] or list(batches[:1])
+    tensors = {name: torch.cat([getattr(batch, name) for batch in full]) for name in TENSORS}
+    subject, source = ([word for batch in full for word in getattr(batch, name)] for name in ("subject", "source"))
+    return FaceBatch(**tensors, subject=subject, source=source)
 
 
 class _Steps(Dataset[FaceBatch]):

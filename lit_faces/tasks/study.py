@@ -19,6 +19,7 @@ any number of processes, on any number of machines that share the folder, can wo
 from __future__ import annotations
 
 import contextlib
+import copy
 import fcntl
 import hashlib
 import json
@@ -34,10 +35,10 @@ import torch
 from torch import Tensor
 
 from lit_faces.arguments import UsageError, find_class, suggestion
-from lit_faces.core.sample import FaceBatch
+from lit_faces.core.sample import TENSORS, FaceBatch
 from lit_faces.core.seeding import derive_seed, generator_for
 from lit_faces.core.weights import load_weights, save_weights
-from lit_faces.tasks.au_detector import WEIGHTS, AUDetector, load_detector
+from lit_faces.tasks.au_detector import WEIGHTS, load_detector
 from lit_faces.tasks.learner import ALL_METHODS, CLOSED_FORM, ZERO_SHOT, PersonalLearner, save_fisher, shipped_fisher
 from lit_faces.tasks.personal import METHODS, Recipe, joined
 
@@ -358,7 +359,7 @@ class Worker:
     def _learner(self, cell: Cell) -> PersonalLearner:
         recipe = Recipe(**{**asdict(self.recipe), "seed": derive_seed(self.recipe.seed, cell.seed) % 2**31})
         return PersonalLearner(
-            _copy(self.detector), cell.method, recipe, self.study.capacity, self.study.fisher_samples
+            copy.deepcopy(self.detector), cell.method, recipe, self.study.capacity, self.study.fisher_samples
         )
 
     def _start(self, learner: PersonalLearner) -> None:
@@ -369,17 +370,10 @@ class Worker:
         self._population = self._population or learner.population
 
 
-def _copy(detector: AUDetector) -> AUDetector:
-    import copy
-
-    return copy.deepcopy(detector)
-
-
 def save_faces(path: Path, faces: FaceBatch) -> None:
     """Write a batch as one safetensors file, atomically."""
-    names = ("image", "landmarks", "au_intensity", "au_occurrence", "emotion", "pose", "frame")
     card = {"kind": "faces", "subject": faces.subject, "source": faces.source}
-    save_weights(path, {name: getattr(faces, name) for name in names}, card)
+    save_weights(path, {name: getattr(faces, name) for name in TENSORS}, card)
 
 
 def load_faces(path: Path) -> FaceBatch:

@@ -28,6 +28,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lit_faces.callbacks.pictures import save_figure
 from lit_faces.core.facs import AU_INDEX, AU_KEYS, AUS
 from lit_faces.metrics.bootstrap import bootstrap_difference, bootstrap_over_subjects
 from lit_faces.metrics.continual import START, ResultMatrix
@@ -377,13 +378,6 @@ def _axes(width: float = 7, height: float = 4.5) -> tuple[Any, Any]:
     return figure, figure.subplots()
 
 
-def _save(figure: Any, path: Path) -> Path:
-    temporary = path.with_name(f".{path.name}")
-    figure.savefig(temporary, dpi=130, format="png")
-    os.replace(temporary, path)
-    return path
-
-
 def _plane(lines: Sequence[Line], path: Path) -> Path:
     """Rigidity and plasticity: generic drop to the right, personal gain upwards; the best corner is top left."""
     figure, axes = _axes()
@@ -403,7 +397,7 @@ def _plane(lines: Sequence[Line], path: Path) -> Path:
         f"{len(lines[0].people)} people in sequence, k = {lines[0].k}, {lines[0].images}; bars: 95 % over people",
         fontsize=9,
     )
-    return _save(figure, path)
+    return save_figure(figure, path, dpi=130)
 
 
 def _against_k(lines: Sequence[Line], path: Path) -> Path:
@@ -422,7 +416,7 @@ def _against_k(lines: Sequence[Line], path: Path) -> Path:
     axes.set_xlabel("labelled frames of the person")
     axes.set_ylabel("personal gain, ICC(3,1)")
     axes.legend(fontsize=8)
-    return _save(figure, path)
+    return save_figure(figure, path, dpi=130)
 
 
 def _one_photo(lines: Sequence[Line], path: Path) -> Path:
@@ -435,7 +429,7 @@ def _one_photo(lines: Sequence[Line], path: Path) -> Path:
     axes.barh(names, gain[:, 0], color=colours, xerr=np.nan_to_num(np.abs(gain[:, 1:] - gain[:, :1]).T), capsize=2)
     axes.axvline(0, color="grey", linewidth=0.8)
     axes.set_xlabel("personal gain from one photo, ICC(3,1), 95 % over people (red: images of the wrong person)")
-    return _save(figure, path)
+    return save_figure(figure, path, dpi=130)
 
 
 def _by_au(
@@ -468,4 +462,4 @@ def _by_au(
         axes.get_xticklabels()[AU_INDEX[number]].set_fontweight("bold")
     axes.set_ylabel("ICC(3,1) on the people who arrive")
     axes.legend(fontsize=8)
-    return [_save(figure, path)]
+    return [save_figure(figure, path, dpi=130)]

@@ -6,7 +6,6 @@ photo + landmarks -> LandmarkModel.fit -> plan of poses and AUs -> retargeted la
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from lit_faces.core.sample import FaceBatch, to_uint8
 from lit_faces.core.seeding import generator_for
 from lit_faces.models.generators.fused import FusedGenerator
 from lit_faces.persons.landmark_model import LandmarkModel
+from lit_faces.tasks.personal import joined
 from lit_faces.tasks.reenactment import ReenactmentGAN
 
 _PLAN = 0x91A7
@@ -196,13 +196,7 @@ class GenerativeMemory:
             photos = memory.sample(max(1, self.pool // len(groups)), draws)
             for row, seed in enumerate(torch.randint(2**31, (len(photos),), generator=draws).tolist()):
                 made.append(synthesise(network, model, photos.select(slice(row, row + 1)), 1, seed))
-        tensors: dict[str, Any] = {
-            f.name: torch.cat([getattr(one, f.name) for one in made])
-            for f in fields(FaceBatch)
-            if isinstance(getattr(made[0], f.name), Tensor)
-        }
-        subjects = [one.subject[0] for one in made]
-        return FaceBatch(**tensors, subject=subjects, source=["generated/fused"] * len(made))
+        return joined(*made)
 
     def forget(self, subject: str) -> int:
         """Erase a person's picture."""
