@@ -1,0 +1,105 @@
+"""Compare a user's copy with the published counts: what differs, and why that may be. Warnings, never a refusal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from data_modules.folds import DISFA_ROWS, PARTS, PUBLISHED, part_of
+from data_modules.reader import Clip
+from lit_faces.core.facs import AU_INDEX
+
+
+@dataclass(frozen=True)
+class Line:
+    """One figure: what it is, published, found."""
+
+    what: str
+    part: int
+    published: int
+    found: int
+
+    @property
+    def differs(self) -> bool:
+        """Whether the copy has another figure."""
+        return self.published != self.found
+
+
+def compare(name: str, clips: Sequence[Clip]) -> list[Line]:
+    """Frames, people and positives of each part against the published ones; empty where nothing is published."""
+    if name not in PUBLISHED:
+        return []
+    published = PUBLISHED[name]
+    lines = []
+    for part in (1, 2, 3):
+        own = [clip for clip in clips if part_of(clip.subject) == part]
+        lines.append(Line("people", part, len(PARTS[name][part - 1]), len({clip.subject for clip in own})))
+        lines.append(Line("frames", part, published.frames[part - 1], sum(map(len, own))))
+        for au, counts in published.positives.items():
+            found = sum(int(np.nansum(_present(clip, au, published.threshold))) for clip in own)
+            lines.append(Line(f"AU{au:02d}", part, counts[part - 1], found))
+    return lines
+
+
+def _present(clip: Clip, au: int, threshold: float):
+    assert clip.au_intensity is not None and clip.au_occurrence is not None
+    if np.isnan(threshold):
+        return clip.au_occurrence[:, AU_INDEX[au]]
+    return clip.au_intensity[:, AU_INDEX[au]] >= threshold
+
+
+def causes(name: str, clips: Sequence[Clip], lines: Sequence[Line]) -> list[str]:
+    """Likely causes of the differences, most telling first."""
+    if not any(line.differs for line in lines):
+        return []
+    published, found = PUBLISHED[name], []
+    here = {clip.subject.partition(":")[2] for clip in clips}
+    everybody = [person for part in PARTS[name] for person in part]
+    missing, strangers = sorted(set(everybody) - here), sorted(here - set(everybody))
+    if missing:
+        found.append(f"{len(missing)} of {len(everybody)} people are not there: {', '.join(missing)}")
+    if strangers:
+        found.append(f"people whom the published list does not have: {', '.join(strangers)}")
+    frames = tuple(line.found for line in lines if line.what == "frames")
+    if frames == published.subset[1]:
+        found.append(f"the frames are exactly {published.subset[0]}")
+    if name == "disfa":
+        found += _short_people(clips)
+    for line in lines:
+        if line.differs and line.what.startswith("AU") and line.found == 0 and line.published:
+            found.append(f"{line.what}: no positive at all in part {line.part}: its label files are missing or empty")
+    wrong = [line for line in lines if line.differs and line.what.startswith("AU")]
+    if not missing and not found and wrong:
+        more = sum(line.found > line.published for line in wrong)
+        if name == "disfa" and more == len(wrong):
+            found.append("all positives exceed the published ones: labels of another threshold, or another edition")
+        else:
+            found.append("same people and frames, other positives: edited labels, or columns in another order")
+    return found
+
+
+def _short_people(clips: Sequence[Clip]) -> list[str]:
+    rows = {clip.key: len(clip) for clip in clips}
+    odd = [f"{name} has {rows[name]} rows of {DISFA_ROWS[name]}" for name in sorted(rows)
+           if name in DISFA_ROWS and rows[name] != DISFA_ROWS[name]]  # fmt: skip
+    return [f"label files are cut short or joined: {'; '.join(odd)}"] if odd else []
+
+
+def table(name: str, clips: Sequence[Clip]) -> str:
+    """The comparison as text: differing figures only, then the likely causes."""
+    lines = compare(name, clips)
+    if not lines:
+        people = {clip.subject for clip in clips}
+        return (
+            f"{name}: no published counts to compare with; {sum(map(len, clips)):,} labelled frames, "
+            f"{len(clips)} recordings, {len(people)} people"
+        )
+    wrong = [line for line in lines if line.differs]
+    if not wrong:
+        return f"{name}: all {len(lines)} figures (people, frames, positives of each part) are the published ones"
+    rows = [f"{'':8}{'part':>6}{'published':>12}{'found':>10}{'difference':>12}"]
+    rows += [f"{x.what:8}{x.part:>6}{x.published:>12,}{x.found:>10,}{x.found - x.published:>+12,}" for x in wrong]
+    rows += [f"likely: {cause}" for cause in causes(name, clips, lines)]
+    return f"{name}: {len(wrong)} of {len(lines)} figures are not the published ones (a warning)\n" + "\n".join(rows)

@@ -1,0 +1,406 @@
+"""Prepared sets on disk: tar shards that webdataset opens, beside an Arrow index that gives random access.
+
+::
+
+    out/
+      manifest.json        what the set is, its shards with size and SHA-256
+      index.arrow          one row a face: shard, offset, length, and every label (memory-mapped)
+      shard-00000.tar      KEY.jpg and KEY.json by turns, the layout of webdataset
+      shard-00000.arrow    the rows of that shard; written last, so its presence says that the shard is complete
+
+A shard appears under its name only when it is complete, so a killed writer leaves nothing half-written behind.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import tarfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+from numpy.typing import NDArray
+
+from lit_faces.core.facs import AU_KEYS, EMOTIONS, NUM_AUS
+from lit_faces.core.sample import FaceBatch
+
+MANIFEST, INDEX, LAYOUT = "manifest.json", "index.arrow", 1
+_BLOCK = 512  # of tar
+_SCHEMA = pa.schema(
+    [
+        ("key", pa.string()),
+        ("shard", pa.int32()),
+        ("offset", pa.int64()),
+        ("length", pa.int32()),
+        ("subject", pa.string()),
+        ("clip", pa.string()),
+        ("frame", pa.int64()),
+        ("source", pa.string()),
+        ("split", pa.string()),
+        ("emotion", pa.int8()),
+        ("au_intensity", pa.list_(pa.float32(), NUM_AUS)),
+        ("au_occurrence", pa.list_(pa.float32(), NUM_AUS)),
+        ("landmarks", pa.list_(pa.float32(), 136)),
+        ("pose", pa.list_(pa.float32(), 3)),
+    ]
+)
+_VECTORS = {"au_intensity": NUM_AUS, "au_occurrence": NUM_AUS, "landmarks": 136, "pose": 3}
+_STRINGS = ("subject", "clip", "source", "split")
+
+
+def shard_name(number: int) -> str:
+    """``0 -> 'shard-00000'``."""
+    return f"shard-{number:05d}"
+
+
+def replace_file(path: Path, data: bytes) -> None:
+    """Write a file so that it is there whole or not at all."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        with temporary.open("wb") as handle:
+            handle.write(data)
+            handle.flush()
+            os.fsync(handle.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+class ShardWriter:
+    """Write one shard; nothing is visible before :meth:`close`.
+
+    Args:
+        folder: of the set.
+        number: of the shard.
+        fingerprint: what the shard is made of; :func:`shard_state` compares it.
+    """
+
+    def __init__(self, folder: Path, number: int, fingerprint: str = "") -> None:
+        self.folder, self.number, self.fingerprint = folder, number, fingerprint
+        self._temporary = folder / f".{shard_name(number)}.tar.tmp"
+        self._file = self._temporary.open("wb")
+        self._tar = tarfile.TarFile(fileobj=self._file, mode="w", format=tarfile.USTAR_FORMAT)
+        self._rows: list[dict[str, Any]] = []
+
+    def add(self, key: str, picture: bytes, suffix: str, row: dict[str, Any]) -> None:
+        """Add a face.
+
+        Args:
+            key: unique in the set, ASCII, under 90 characters, without dots.
+            picture: encoded picture.
+            suffix: ``jpg`` or ``png``.
+            row: the label columns of the index.
+        """
+        offset = self._tar.offset + _BLOCK
+        row = {"key": key, "shard": self.number, "offset": offset, "length": len(picture), **row}
+        for name, data in ((f"{key}.{suffix}", picture), (f"{key}.json", _record(row))):
+            info = tarfile.TarInfo(name)  # time, owner and mode are the same everywhere: equal input, equal bytes
+            info.size = len(data)
+            self._tar.addfile(info, io.BytesIO(data))
+        self._rows.append(row)
+
+    def close(self, failures: Sequence[dict[str, Any]] = ()) -> int:
+        """Publish the shard with its index; returns the number of faces.
+
+        Args:
+            failures: what could not be read on the way; kept with the index.
+        """
+        self._tar.close()
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._file.close()
+        about = {
+            "fingerprint": self.fingerprint,
+            "bytes": self._temporary.stat().st_size,
+            "sha256": hashlib.sha256(self._temporary.read_bytes()).hexdigest(),
+            "failures": list(failures),
+        }
+        columns = {name: [row[name] for row in self._rows] for name in _SCHEMA.names}
+        table = pa.table(columns, schema=_SCHEMA).replace_schema_metadata({"lit_faces": json.dumps(about)})
+        path = self.folder / f"{shard_name(self.number)}.tar"
+        os.replace(self._temporary, path)
+        replace_file(path.with_suffix(".arrow"), _arrow(table))
+        return len(self._rows)
+
+    def abandon(self) -> None:
+        """Leave nothing behind."""
+        self._file.close()
+        self._temporary.unlink(missing_ok=True)
+
+
+def _record(row: dict[str, Any]) -> bytes:
+    """The labels of one face as JSON; what is not coded is left out."""
+    record: dict[str, Any] = {name: row[name] for name in ("subject", "clip", "frame", "source", "split")}
+    for name in ("au_intensity", "au_occurrence"):
+        record[name] = {key: round(float(v), 4) for key, v in zip(AU_KEYS, row[name]) if v == v}
+    if row["emotion"] >= 0:
+        record["emotion"] = EMOTIONS[row["emotion"]]
+    if all(v == v for v in row["landmarks"][54:]):
+        record["landmarks"] = [None if v != v else round(float(v), 2) for v in row["landmarks"]]
+    return json.dumps(record, separators=(",", ":")).encode()
+
+
+def _arrow(table: pa.Table) -> bytes:
+    sink = io.BytesIO()
+    with pa.ipc.new_file(sink, table.schema) as writer:
+        writer.write_table(table)
+    return sink.getvalue()
+
+
+def read_arrow(path: Path) -> pa.Table:
+    """A table of rows, memory-mapped.
+
+    Raises:
+        ValueError: damaged.
+    """
+    try:
+        with pa.memory_map(str(path)) as source:
+            return pa.ipc.open_file(source).read_all()
+    except (pa.ArrowInvalid, OSError) as error:
+        raise ValueError(f"{path}: damaged ({error}); run the same prepare command again") from error
+
+
+def shard_state(folder: Path, number: int, fingerprint: str | None = None) -> dict[str, Any] | None:
+    """What a complete shard says of itself (rows, bytes, sha256, failures); None when it must be written."""
+    path = folder / f"{shard_name(number)}.arrow"
+    if not path.is_file():
+        return None
+    try:
+        table = read_arrow(path)
+    except ValueError:
+        return None
+    about = json.loads((table.schema.metadata or {}).get(b"lit_faces", b"{}"))
+    tar = path.with_suffix(".tar")
+    if not tar.is_file() or tar.stat().st_size != about.get("bytes"):
+        return None
+    if fingerprint is not None and about.get("fingerprint") != fingerprint:
+        return None
+    return {"rows": table.num_rows, **about}
+
+
+def write_index(folder: Path, shards: int, about: dict[str, Any]) -> dict[str, Any]:
+    """Join the rows of all shards into ``index.arrow`` and write ``manifest.json``, in that order.
+
+    Returns:
+        The manifest.
+
+    Raises:
+        ValueError: a shard is missing or damaged.
+    """
+    tables, entries = [], []
+    for number in range(shards):
+        state = shard_state(folder, number)
+        if state is None:
+            raise ValueError(f"{folder / shard_name(number)}.tar: missing or damaged; run the same command again")
+        tables.append(read_arrow(folder / f"{shard_name(number)}.arrow").replace_schema_metadata(None))
+        entries.append({"name": f"{shard_name(number)}.tar", **{k: state[k] for k in ("rows", "bytes", "sha256")}})
+    table = pa.concat_tables(tables) if tables else _SCHEMA.empty_table()
+    replace_file(folder / INDEX, _arrow(table.combine_chunks()))
+    manifest = {"layout": LAYOUT, "faces": table.num_rows, **about, "shards": entries}
+    replace_file(folder / MANIFEST, (json.dumps(manifest, indent=1) + "\n").encode())
+    return manifest
+
+
+class ShardSet:
+    """Random access to a prepared set; picture bytes are read where they lie, labels are memory-mapped.
+
+    Args:
+        path: folder of a prepared set, or its URL (``s3://...``, any scheme of fsspec): then each shard is fetched
+            once, when it is first needed, checked, and kept in ``cache``.
+        cache: folder for fetched shards.
+
+    Attributes:
+        manifest: dict, see :func:`write_index`.
+        frame: int64 (n,).
+        emotion: int64 (n,).
+        au_intensity, au_occurrence: float32 (n, 19).
+        landmarks: float32 (n, 136).
+        subject, clip, source, split: int32 (n,) codes; the words are in ``words[name]``.
+
+    Raises:
+        FileNotFoundError: no prepared set there.
+        ValueError: damaged, or of another layout; names the file.
+    """
+
+    def __init__(self, path: Path | str, cache: Path | None = None) -> None:
+        self.path = str(path)
+        self.remote = None
+        folder = Path(self.path)
+        if "://" in self.path and not self.path.startswith("file://"):
+            from lit_faces.core.remote import RemoteFolder
+
+            self.remote = RemoteFolder(self.path, cache)
+            folder = self.remote.fetch_head()
+        elif self.path.startswith("file://"):
+            folder = Path(self.path.removeprefix("file://"))
+        self.folder = folder.expanduser()
+        self.manifest = read_manifest(self.folder, self.path)
+        self._files: dict[int, int] = {}
+        self._sizes = [entry["bytes"] for entry in self.manifest["shards"]]
+        if self.remote is None:
+            self._check_sizes()
+        table = read_arrow(self.folder / INDEX)
+        if table.num_rows != self.manifest["faces"]:
+            raise ValueError(
+                f"{self.folder / INDEX}: {table.num_rows} rows, the manifest says {self.manifest['faces']}; "
+                "run the same prepare command again"
+            )
+        self._keys = table["key"]
+        for name in ("shard", "offset", "length", "frame"):
+            setattr(self, name, table[name].to_numpy())
+        self.emotion = table["emotion"].to_numpy().astype(np.int64)
+        for name, width in _VECTORS.items():
+            column = table[name].combine_chunks()
+            values = column.chunk(0) if isinstance(column, pa.ChunkedArray) else column
+            setattr(self, name, values.values.to_numpy(zero_copy_only=False).reshape(-1, width))
+        self.words: dict[str, list[str]] = {}
+        for name in _STRINGS:
+            column = table[name].combine_chunks()
+            coded = (column.chunk(0) if isinstance(column, pa.ChunkedArray) else column).dictionary_encode()
+            setattr(self, name, coded.indices.to_numpy(zero_copy_only=False))
+            self.words[name] = coded.dictionary.to_pylist()
+
+    shard: NDArray[np.int32]
+    offset: NDArray[np.int64]
+    length: NDArray[np.int32]
+    frame: NDArray[np.int64]
+    subject: NDArray[np.int32]
+    clip: NDArray[np.int32]
+    source: NDArray[np.int32]
+    split: NDArray[np.int32]
+    au_intensity: NDArray[np.float32]
+    au_occurrence: NDArray[np.float32]
+    landmarks: NDArray[np.float32]
+    pose: NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return len(self.frame)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"path": self.path, "cache": self.remote.cache if self.remote else None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(**state)  # type: ignore[misc]  # a worker maps the files itself
+
+    def __del__(self) -> None:
+        for handle in getattr(self, "_files", {}).values():
+            os.close(handle)
+
+    def key(self, row: int) -> str:
+        """Name of a face in its shard."""
+        return str(self._keys[row].as_py())
+
+    def subjects(self) -> list[str]:
+        """Everybody in the set."""
+        return sorted(self.words["subject"])
+
+    def picture(self, row: int) -> bytes:
+        """Encoded picture of a row.
+
+        Raises:
+            ValueError: the shard is cut short.
+        """
+        number = int(self.shard[row])
+        handle = self._files.get(number)
+        if handle is None:
+            handle = self._files[number] = os.open(self._shard(number), os.O_RDONLY)
+        length = int(self.length[row])
+        data = os.pread(handle, length, int(self.offset[row]))
+        if len(data) != length:
+            raise ValueError(f"{self._shard(number)}: cut short; run the same prepare command again")
+        return data
+
+    def _shard(self, number: int) -> Path:
+        entry = self.manifest["shards"][number]
+        return self.remote.fetch(entry) if self.remote else self.folder / entry["name"]
+
+    def gather(self, rows: Sequence[int] | NDArray[np.int64], size: int | None = None) -> FaceBatch:
+        """The faces of ``rows`` as one batch.
+
+        Args:
+            rows: n row numbers.
+            size: side of the crops, pixels; None means as prepared.
+
+        Raises:
+            ValueError: a picture cannot be decoded; names shard and key.
+        """
+        index = np.asarray(rows, dtype=np.int64)
+        own = int(self.manifest["size"])
+        size = own if size is None else size
+        images = np.empty((len(index), size, size, 3), dtype=np.uint8)
+        for place, row in enumerate(index):
+            images[place] = self._decode(int(row), size)
+        marks = self.landmarks[index].reshape(-1, 68, 2)
+        if size != own:
+            marks = (marks + 0.5) * (size / own) - 0.5
+        words = {name: self.words[name] for name in ("subject", "source")}
+        return FaceBatch(
+            image=torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2))),
+            landmarks=torch.from_numpy(np.ascontiguousarray(marks, dtype=np.float32)),
+            au_intensity=torch.from_numpy(self.au_intensity[index]),
+            au_occurrence=torch.from_numpy(self.au_occurrence[index]),
+            emotion=torch.from_numpy(self.emotion[index]),
+            pose=torch.from_numpy(self.pose[index]),
+            subject=[words["subject"][code] for code in self.subject[index]],
+            source=[words["source"][code] for code in self.source[index]],
+            frame=torch.from_numpy(self.frame[index]),
+        )
+
+    def _decode(self, row: int, size: int) -> NDArray[np.uint8]:
+        import cv2
+
+        picture = cv2.imdecode(np.frombuffer(self.picture(row), np.uint8), cv2.IMREAD_COLOR_RGB)
+        if picture is None:
+            name = self.manifest["shards"][int(self.shard[row])]["name"]
+            raise ValueError(f"{self.path}/{name}: {self.key(row)} cannot be decoded; run `prepare ... --check`")
+        if picture.shape[0] != size:
+            how = cv2.INTER_AREA if size < picture.shape[0] else cv2.INTER_CUBIC
+            picture = cv2.resize(picture, (size, size), interpolation=how)
+        return picture  # type: ignore[return-value]
+
+    def _check_sizes(self) -> None:
+        for entry in self.manifest["shards"]:
+            path = self.folder / entry["name"]
+            found = path.stat().st_size if path.is_file() else -1
+            if found != entry["bytes"]:
+                what = "is missing" if found < 0 else f"has {found} bytes instead of {entry['bytes']}"
+                raise ValueError(f"{path}: {what}; run the same prepare command again, it makes what is not whole")
+
+    def damaged(self) -> list[str]:
+        """Names of the shards whose SHA-256 is another than when they were written."""
+        wrong = []
+        for number, entry in enumerate(self.manifest["shards"]):
+            with self._shard(number).open("rb") as handle:
+                if hashlib.file_digest(handle, "sha256").hexdigest() != entry["sha256"]:
+                    wrong.append(entry["name"])
+        return wrong
+
+
+def read_manifest(folder: Path, name: str | None = None) -> dict[str, Any]:
+    """``manifest.json`` of a prepared set.
+
+    Raises:
+        FileNotFoundError: none there; says how to make one.
+        ValueError: damaged, or of another layout.
+    """
+    path = folder / MANIFEST
+    if not path.is_file():
+        what = "preparation was interrupted: run the same command again" if any(folder.glob("shard-*.tar")) else (
+            "no prepared set; make one with `python -m lit_faces.prepare NAME --root ... --out ...`"
+        )  # fmt: skip
+        raise FileNotFoundError(f"{name or folder}: {what}")
+    try:
+        manifest = json.loads(path.read_text())
+        layout = manifest["layout"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path}: damaged ({error}); run the same prepare command again") from error
+    if layout != LAYOUT:
+        raise ValueError(f"{path}: layout {layout}, this lit_faces reads {LAYOUT}; prepare the set again")
+    return manifest
