@@ -117,6 +117,14 @@ class Clip:
         return replace(self, pictures=[self.pictures[i] for i in picked] if self.pictures else [], **arrays)
 
 
+def in_groups(clip: Clip, most: int = 1000) -> list[Clip]:
+    """A set of single pictures as clips of at most ``most``, keys ``KEY_0000`` and so on."""
+    return [
+        replace(clip.select(slice(first, first + most)), key=f"{clip.key}_{first // most:04d}")
+        for first in range(0, len(clip), most)
+    ]
+
+
 def not_coded(n: int) -> Floats:
     """NaN, float32 (n, 19)."""
     return np.full((n, NUM_AUS), np.nan, dtype=np.float32)

@@ -1,0 +1,130 @@
+"""EmotioNet (Benitez-Quiroz et al. 2016): AUs present or absent on pictures from the web, which users download.
+
+::
+
+    EmotioNet_FACS_aws_2020_24600.csv    columns URL, "URL orig", 'AU 1' ... 'AU 60'; 0, 1, 999 = not coded
+    *.txt                                 older lists: url, original url, AU1..AU60 between tabs
+    any folders/N_0000000001_00001.jpg    flat or nested
+
+Nobody knows who is on a picture: each is a subject of its own.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from data_modules.reader import PICTURES, Clip, Floats, Reader, in_groups, not_coded
+from lit_faces.core.facs import AU_INDEX, AUS
+
+_DEPTH = 4
+_AUS_OF_LISTS = range(1, 61)
+
+
+@dataclass
+class EmotioNet(Reader):
+    """Reader of EmotioNet.
+
+    Args:
+        root: folder that holds the lists and the pictures.
+    """
+
+    name = "emotionet"
+    title = "EmotioNet"
+    aus = AUS
+
+    def clips(self) -> list[Clip]:
+        """Clips of a thousand pictures of each list."""
+        folders = [self.root, *self._all_folders(self.root, _DEPTH)]
+        lists = [p for f in folders for _, p in self.files(f, r"emotionet_facs.*\.csv|.*\.txt|.*aws.*\.csv")]
+        lists = [path for path in lists if "readme" not in path.name.lower()]
+        if not lists:
+            raise FileNotFoundError(f"EmotioNet: no list (EmotioNet_FACS_aws_2020_24600.csv, *.txt) under {self.root}")
+        here = {m[1].lower(): path for f in folders for m, path in self.files(f, rf"(.*){PICTURES}")}
+        self.choose("999 is not coded; every picture is its own subject; AUs outside our 19 are left out")
+        clips, seen = [], set()
+        for path in lists:
+            rows = self._csv(path) if path.suffix.lower() == ".csv" else self._text(path)
+            known, missing = [], []
+            for line, stem, present in rows:
+                if stem in seen:
+                    self.report(path, f"{stem} stands twice; the first counts", line)
+                elif stem.lower() not in here:
+                    missing.append((line, stem))
+                else:
+                    seen.add(stem)
+                    known.append((line, here[stem.lower()], present))
+            if missing:
+                names = ", ".join(stem for _, stem in missing[:5])
+                lost = [line for line, _ in missing]
+                self.report(
+                    path, f"{len(missing):,} pictures were not downloaded: {names} ...", missing[0][0], "", lost
+                )
+            if known:
+                clips += in_groups(
+                    Clip(
+                        key=path.stem,
+                        subject="emotionet:*",
+                        frames=np.array([line for line, _, _ in known]),
+                        pictures=[picture for _, picture, _ in known],
+                        au_occurrence=np.stack([present for _, _, present in known]),
+                        split="train",
+                    )
+                )
+        return clips
+
+    def _all_folders(self, folder: Path, depth: int) -> list[Path]:
+        below = self.children(folder) if depth else []
+        return below + [inner for child in below for inner in self._all_folders(child, depth - 1)]
+
+    def _csv(self, path: Path) -> list[tuple[int, str, Floats]]:
+        lines = self.lines(path)
+        if not lines:
+            return []
+        reader = csv.reader(lines)
+        names = [name.strip().strip("'\"").strip() for name in next(reader)]
+        columns = {
+            place: int(found[1]) for place, name in enumerate(names) if (found := re.fullmatch(r"AU ?(\d+)", name))
+        }
+        if "URL" not in names or not columns:
+            self.report(path, f"expected the columns URL and 'AU 1'..., found {lines[0][:40]!r}", 1)
+            return []
+        url = names.index("URL")
+        rows = []
+        for row in reader:
+            if row:
+                self._row(path, reader.line_num, row, url, columns, rows)
+        return rows
+
+    def _text(self, path: Path) -> list[tuple[int, str, Floats]]:
+        rows: list[tuple[int, str, Floats]] = []
+        columns = {number + 1: number for number in _AUS_OF_LISTS}
+        for number, line in enumerate(self.lines(path) or [], 1):
+            if line.strip():
+                self._row(path, number, line.rstrip("\n").split("\t"), 0, columns, rows)
+        return rows
+
+    def _row(self, path: Path, line: int, row: list[str], url: int, columns: dict[int, int], rows: list) -> None:
+        present = not_coded(1)[0]
+        try:
+            stem = Path(row[url].strip().strip("'\"").split("?")[0]).stem
+            if not stem:
+                raise ValueError
+            for place, au in columns.items():
+                value = float(row[place])
+                if value not in (0.0, 1.0, 999.0):
+                    raise ValueError
+                if au in AU_INDEX and value != 999.0:
+                    present[AU_INDEX[au]] = value
+        except (ValueError, IndexError):
+            text = ",".join(row)[:40]
+            self.report(path, f"expected a URL and codes 0, 1 or 999, found {text!r}; line left out", line, "", [line])
+            return
+        rows.append((line, stem, present))
+
+
+READER = EmotioNet
