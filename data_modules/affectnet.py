@@ -22,6 +22,7 @@ from lit_faces.core.facs import EMOTION_INDEX
 _EMOTIONS = ("neutral", "happiness", "sadness", "surprise", "fear", "disgust", "anger", "contempt")
 _NONE, _UNCERTAIN, _NO_FACE = 8, 9, 10
 _COLUMNS = ("subDirectory_filePath", "expression")
+_OPTIONAL = ("face_x", "face_y", "face_width", "face_height", "facial_landmarks")
 
 
 @dataclass
@@ -87,6 +88,9 @@ class AffectNet(Reader):
         if missing:
             self.report(table, f"line 1 has no column {missing[0]}", 1)
             return []
+        lacking = [name for name in _OPTIONAL if name not in (reader.fieldnames or [])]
+        if lacking:
+            self.report(table, f"line 1 has no column {lacking[0]}: faces are found without it", 1)
         rows, left_out = [], 0
         for row in reader:
             number = reader.line_num

@@ -51,6 +51,11 @@ class AffWild2(Reader):
             raise FileNotFoundError(
                 f"Aff-Wild2: no annotations under {self.root} (AU_Detection_Challenge/Train_Set, ...)"
             )
+        without = sorted(set(folders) - set(aus) - set(expressions))
+        if without:
+            self.choose(
+                f"{len(without)} videos have crops and no annotation (the test set's have none): {without[0]} ..."
+            )
         clips = []
         for video in sorted(set(aus) | set(expressions)):
             clip = self._clip(video, aus.get(video), expressions.get(video), folders.get(video))
@@ -84,9 +89,10 @@ class AffWild2(Reader):
         gaps = len(set(frames) - set(pictures))
         if gaps:
             self.choose(f"{video}: {gaps:,} rows without a crop (no face was found) are left out")
-        beyond = sorted(set(pictures) - set(frames))
-        if beyond:
-            self.choose(f"{video}: {len(beyond):,} crops without a label are left out")
+        for rows, told in ((present, aus), (emotions, expression)):
+            beyond = sorted(frame for frame in pictures if frame > max(rows, default=0))
+            if told and beyond:
+                self.report(told[1], f"the rows end before the crops do: {len(beyond):,} not coded", 0, video, beyond)
         frames = [frame for frame in frames if frame in pictures]
         if not frames:
             return None

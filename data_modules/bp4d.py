@@ -49,6 +49,11 @@ class BP4D(Reader):
         codes = self._occurrence_files()
         grades = self._intensity_files()
         folders = self._sequences()
+        graded = sorted({au for files in grades.values() for au in files})
+        for key in sorted(codes):
+            for au in graded:
+                if au not in grades.get(key, {}):
+                    self.report(codes[key], f"no intensity file {key}_AU{au:02d}.csv: unpack it again", clip=key)
         clips = [self._clip(key, codes.get(key), grades.get(key, {}), folders.get(key)) for key in sorted(codes)]
         for key in sorted(set(folders) - set(codes)):
             if self._must_be_coded(key):
@@ -109,6 +114,9 @@ class BP4D(Reader):
         graded = {au: self.graded(path, key) for au, path in grades.items()}
         intensity = tabulate(graded, frames)
         for au, path in grades.items():
+            beyond = sorted(set(graded[au]) - set(frames))
+            if beyond:
+                self.report(codes, f"{len(beyond)} frames of {path.name} have no occurrence codes", 0, key, beyond)
             lost = sorted(set(frames) - set(graded[au]))
             if lost:
                 self.report(path, f"AU{au} has no intensity in {len(lost)} frames that have a code", 0, key, lost)
@@ -148,10 +156,13 @@ class BP4D(Reader):
             self.report(path, "no rows: the table is empty or cut short", clip=key)
             return None
         columns: dict[int, int] = {}
+        width = len(lines[0].split(","))
         for place, cell in enumerate(lines[0].split(",")):
             text = cell.strip().strip("\"'").upper().removeprefix("AU").lstrip("_ ")
             # the first column is the frame, whatever it is called (BP4D+ calls it 1); then the first of a name counts
-            if place and text.isdigit() and int(text) in AU_INDEX:
+            if place and not text.isdigit():
+                self.report(path, f"line 1: column {place + 1} is no AU: {cell[:20]!r}; its codes are lost", 1, key)
+            elif place and int(text) in AU_INDEX:
                 columns.setdefault(AU_INDEX[int(text)], place)
         if not columns:
             self.report(path, f"line 1 names no AU, found {lines[0][:40]!r}", 1, key)
@@ -166,6 +177,8 @@ class BP4D(Reader):
             cells = line.split(",")
             row = not_coded(1)[0]
             try:
+                if len(cells) != width:
+                    raise ValueError
                 frame = float(cells[0])
                 if frame != int(frame) or frame < 0 or int(frame) in seen:
                     raise ValueError

@@ -78,9 +78,13 @@ class CKPlus(Reader):
         if labels is None:
             self.report(folder, "neither FACS codes nor an emotion for this sequence", clip=key)
             return None
+        if facs is None:
+            self.report(folder, "no FACS codes for this sequence: unpack FACS_labels.zip again", clip=key)
         peak = _number(labels)
         frames = [peak]
         first = min(pictures, default=peak)
+        if self.neutral_first == "keep" and 1 < first < peak:
+            self.report(folder, f"the first picture has number {first}: is the neutral one missing?", clip=key)
         if self.neutral_first == "keep" and first < peak:
             frames = [first, peak]
         intensity, present = not_coded(len(frames)), not_coded(len(frames))

@@ -75,6 +75,9 @@ class EmotioNet(Reader):
                         split="train",
                     )
                 )
+        unlisted = sorted(set(here) - {stem.lower() for stem in seen})
+        if unlisted:
+            self.report(self.root, f"{len(unlisted):,} pictures are in no list: {', '.join(unlisted[:3])} ...")
         return clips
 
     def _all_folders(self, folder: Path, depth: int) -> list[Path]:
@@ -93,8 +96,11 @@ class EmotioNet(Reader):
         if "URL" not in names or not columns:
             self.report(path, f"expected the columns URL and 'AU 1'..., found {lines[0][:40]!r}", 1)
             return []
+        strange = [name for place, name in enumerate(names) if place not in columns and not name.startswith("URL")]
+        if strange:
+            self.report(path, f"line 1: {', '.join(strange)[:40]!r} is neither a URL nor an AU; its codes are lost", 1)
         url = names.index("URL")
-        rows = []
+        rows: list[tuple[int, str, Floats]] = []
         for row in reader:
             if row:
                 self._row(path, reader.line_num, row, url, columns, rows)

@@ -97,6 +97,16 @@ PUBLISHED: dict[str, PublishedCounts] = {
     ),
 }
 
+#: What is known of other sets: people, recordings, and labelled frames in all or in each split of their authors.
+TOTALS: dict[str, dict[str, int]] = {
+    "disfa_plus": {"people": 9, "frames": 57_150},
+    "bp4d_plus": {"people": 140, "recordings": 559},
+    "ck_plus": {"people": 123, "recordings": 593},
+    "unbc": {"people": 25, "recordings": 200, "frames": 48_398},
+    "rafdb": {"frames train": 12_271, "frames test": 3_068},
+    "fer2013": {"frames train": 28_709, "frames val": 3_589, "frames test": 3_589},
+}
+
 #: Rows of the label files of each DISFA subject; SN010 has one less.
 DISFA_ROWS = {name: 4844 if name == "SN010" else 4845 for part in PARTS["disfa"] for name in part}
 

@@ -63,6 +63,12 @@ class RAFDB(Reader):
                 self.report(path, f"{found[1]} stands twice; the first counts", number)
                 continue
             rows[found[2].lower()][int(found[3])] = picture, EMOTION_INDEX[_EMOTIONS[int(found[4]) - 1]]
+        named = {picture for own in rows.values() for picture, _ in own.values()}
+        unlabelled = [picture.name for picture in here.values() if picture not in named]
+        if unlabelled:
+            self.report(
+                path, f"{len(unlabelled):,} pictures have no label: {', '.join(unlabelled[:3])} ...; copy it again"
+            )
         clips = []
         for split, own in rows.items():
             numbers = sorted(own)

@@ -83,12 +83,12 @@ class UNBC(Reader):
     def _codes(self, path: Path, name: str, intensity: Floats, present: Floats) -> None:
         """Fill one frame; a file that cannot be read leaves it not coded."""
         before = len(self.problems)
-        rows = self.rows(path, 2, "AU, intensity, onset, offset", name, empty=True)
+        rows = self.rows(path, 4, "AU, intensity, onset, offset", name, empty=True)
         if rows is None or len(self.problems) > before:
             return
         columns = [AU_INDEX[au] for au in self.aus]
         intensity[columns], present[columns] = 0.0, 0.0
-        for line, (au, value) in rows:
+        for line, (au, value, *_) in rows:
             if au != int(au) or not 0 <= value <= 5:
                 self.report(path, f"expected an AU and 0..5, found {au:g} and {value:g}; frame not coded", line, name)
                 intensity[:], present[:] = np.nan, np.nan

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from data_modules.folds import DISFA_ROWS, PARTS, PUBLISHED, part_of
+from data_modules.folds import DISFA_ROWS, PARTS, PUBLISHED, TOTALS, part_of
 from data_modules.reader import Clip
 from lit_faces.core.facs import AU_INDEX
 
@@ -30,7 +30,7 @@ class Line:
 def compare(name: str, clips: Sequence[Clip]) -> list[Line]:
     """Frames, people and positives of each part against the published ones; empty where nothing is published."""
     if name not in PUBLISHED:
-        return []
+        return [Line(what, 0, count, _count(what, clips)) for what, count in TOTALS.get(name, {}).items()]
     published = PUBLISHED[name]
     lines = []
     for part in (1, 2, 3):
@@ -43,6 +43,14 @@ def compare(name: str, clips: Sequence[Clip]) -> list[Line]:
     return lines
 
 
+def _count(what: str, clips: Sequence[Clip]) -> int:
+    kind, _, split = what.partition(" ")
+    own = [clip for clip in clips if split in ("", clip.split)]
+    if kind == "people":
+        return len({clip.subject for clip in own})
+    return len(own) if kind == "recordings" else sum(map(len, own))
+
+
 def _present(clip: Clip, au: int, threshold: float):
     assert clip.au_intensity is not None and clip.au_occurrence is not None
     if np.isnan(threshold):
@@ -52,7 +60,7 @@ def _present(clip: Clip, au: int, threshold: float):
 
 def causes(name: str, clips: Sequence[Clip], lines: Sequence[Line]) -> list[str]:
     """Likely causes of the differences, most telling first."""
-    if not any(line.differs for line in lines):
+    if not any(line.differs for line in lines) or name not in PUBLISHED:
         return []
     published, found = PUBLISHED[name], []
     here = {clip.subject.partition(":")[2] for clip in clips}
@@ -100,9 +108,11 @@ def table(name: str, clips: Sequence[Clip]) -> str:
     empty = {line.part for line in lines if line.what == "people" and not line.found}
     wrong = [line for line in lines if line.differs and (line.part not in empty or line.what == "people")]
     if not wrong:
-        return f"{name}: all {len(lines)} figures (people, frames, positives of each part) are the published ones"
-    rows = [f"{'':8}{'part':>6}{'published':>12}{'found':>10}{'difference':>12}"]
-    rows += [f"{x.what:8}{x.part:>6}{x.published:>12,}{x.found:>10,}{x.found - x.published:>+12,}" for x in wrong]
+        return f"{name}: all {len(lines)} figures (people, frames, positives) are the published ones"
+    rows = [f"{'':12}{'part':>6}{'published':>12}{'found':>10}{'difference':>12}"]
+    rows += [
+        f"{x.what:12}{x.part or 'all':>6}{x.published:>12,}{x.found:>10,}{x.found - x.published:>+12,}" for x in wrong
+    ]
     rows += [f"likely: {cause}" for cause in causes(name, clips, lines)]
     differing = sum(line.differs for line in lines)
     return f"{name}: {differing} of {len(lines)} figures are not the published ones (a warning)\n" + "\n".join(rows)
