@@ -217,10 +217,11 @@ class PreparedFaces(FaceDataModule):
         groups["train"] -= groups["val"] | groups["test"]
         groups["val"] -= groups["test"]
         if not groups["val"]:
-            train, val = take_validation(sorted(groups["train"]), self.val_share, self.seed)
+            # the test is fixed: held_out_part draws other validation people
+            train, val = take_validation(sorted(groups["train"]), self.val_share, self.seed + self.part)
             return Split(train, val, frozenset(groups["test"]))
         if not groups["test"]:  # nobody may choose on the people of the report: the set's validation people are tested
-            train, val = take_validation(sorted(groups["train"]), self.val_share, self.seed)
+            train, val = take_validation(sorted(groups["train"]), self.val_share, self.seed + self.part)
             return Split(train, val, frozenset(groups["val"]))
         return Split(*(frozenset(groups[name]) for name in STAGES))
 

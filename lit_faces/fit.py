@@ -180,6 +180,7 @@ def _build(plan: _Plan) -> LightningCLI:
                 "logger": False,
                 "enable_checkpointing": False,
                 "num_sanity_val_steps": 0,
+                "use_distributed_sampler": False,  # our data modules share out the data themselves
             },
             parser_kwargs={"prog": PROGRAM},
         )

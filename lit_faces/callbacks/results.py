@@ -22,6 +22,10 @@ from lit_faces.core.facs import AU_KEYS
 PACKAGES = ("torch", "torchvision", "pytorch-lightning", "timm", "torchmetrics", "numpy", "albumentations", "wandb")
 #: Columns of the table: title, and the flat name with ``*`` for the AU.
 AU_COLUMNS = {
+    "ICC(3,1)": "test/icc/*",
+    "F1": "test/f1/*",
+    "F1, balanced": "test/f1_norm/*",
+    "balanced accuracy": "test/balanced_accuracy/*",
     "ICC": "test/au_fidelity/icc/*",
     "MAE": "test/au_fidelity/mae/*",
     "leak": "test/leak/*",
@@ -91,12 +95,12 @@ def table(results: Mapping[str, Any]) -> str:
     }
     lines, shown = [], set()
     if columns:
-        lines.append("        " + "".join(f"{title:>17}" for title in columns))
+        lines.append("        " + "".join(f"{title:>18}" for title in columns))
         for key in (*AU_KEYS, "mean"):
             values = [results.get(name.replace("*", key)) for name in columns.values()]
             shown |= {name.replace("*", key) for name in columns.values()}
             if any(isinstance(v, int | float) and math.isfinite(v) for v in values):
-                lines.append(f"{key:<8}" + "".join(f"{_cell(value):>17}" for value in values))
+                lines.append(f"{key:<8}" + "".join(f"{_cell(value):>18}" for value in values))
         lines.append("")
     rest = {k: v for k, v in results.items() if k.startswith("test/") and k not in shown and isinstance(v, int | float)}
     lines += [f"{name:<36}{_cell(value):>12}" for name, value in rest.items()]

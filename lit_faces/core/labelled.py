@@ -1,4 +1,4 @@
-"""Read a labelled set of faces from disk: a folder of pictures with ``labels.csv``, or tar shards.
+"""Read a labelled set of faces from disk: a folder of pictures with ``labels.csv``, tar shards, or a prepared set.
 
 What ``python -m lit_faces.render set`` writes, or any tool: only the column ``file`` is needed. ``au6`` and ``AU06``
 are the same column; an empty cell is *not coded*. Crops are taken as they are; pictures of other sizes are resized,
@@ -21,6 +21,7 @@ import torch.nn.functional as functional
 
 from lit_faces.core.facs import AU_INDEX, EMOTION_INDEX, MAX_INTENSITY, NUM_AUS, occurrence
 from lit_faces.core.sample import FaceBatch, FaceSample, collate
+from lit_faces.core.shards import INDEX, ShardSet
 
 TABLE = "labels.csv"
 _AU = re.compile(r"^au_?0*(\d+)$", re.IGNORECASE)
@@ -30,7 +31,8 @@ def read_labelled(path: Path | str, size: int = 128, limit: int | None = None) -
     """All faces of a set, in memory.
 
     Args:
-        path: a folder with ``labels.csv``, a folder of ``*.tar`` shards, or one shard.
+        path: a folder with ``labels.csv``, a folder of ``*.tar`` shards, one shard, or a prepared set
+            (``python -m lit_faces.prepare``).
         size: side of the crops, pixels.
         limit: read the first so many only.
 
@@ -44,6 +46,8 @@ def read_labelled(path: Path | str, size: int = 128, limit: int | None = None) -
     path = Path(path)
     if limit is not None and limit < 1:
         raise ValueError(f"limit must be at least 1, got {limit}")
+    if (path / INDEX).is_file():
+        return _of_prepared(path, size, limit)
     samples = []
     for sample in _samples(path, size):
         samples.append(sample)
@@ -52,6 +56,13 @@ def read_labelled(path: Path | str, size: int = 128, limit: int | None = None) -
     if not samples:
         raise ValueError(f"{path}: the set is empty; render or generate it again")
     return collate(samples)
+
+
+def _of_prepared(path: Path, size: int, limit: int | None) -> FaceBatch:
+    shards = ShardSet(path)
+    if not len(shards):
+        raise ValueError(f"{path}: the set is empty; see {path / 'failures.csv'}")
+    return shards.gather(range(len(shards) if limit is None else min(limit, len(shards))), size)
 
 
 def _samples(path: Path, size: int) -> Iterator[FaceSample]:

@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as functional
 from torch import Tensor, nn
 
-from lit_faces.core.facs import AU_INDEX, AU_KEYS, MAX_INTENSITY, OCCURRENCE_THRESHOLD
+from lit_faces.core.facs import AU_INDEX, AU_KEYS, EMOTIONS, MAX_INTENSITY, OCCURRENCE_THRESHOLD
 from lit_faces.core.sample import FaceBatch
 from lit_faces.core.weights import load_state, load_weights, save_weights
 from lit_faces.losses.action_units import (
@@ -29,7 +29,7 @@ from lit_faces.losses.action_units import (
     masked_mse,
     masked_ordinal,
 )
-from lit_faces.metrics.classification import choose_thresholds
+from lit_faces.metrics.classification import OccurrenceOverAUs, choose_thresholds
 from lit_faces.metrics.icc import StreamingICC
 from lit_faces.models.backbones import build_backbone
 from lit_faces.models.heads import NUM_EXPRESSIONS, AUHead, Calibration, LogitHead, Prevalence
@@ -164,9 +164,13 @@ class AUDetector(FaceTask):
             self.backbone.compile()
 
     def configure_metrics(self) -> None:
-        """ICC(3,1) from global sums, one an AU."""
+        """ICC(3,1), F1 and the confusion of expressions, all from global sums."""
+        from torchmetrics.classification import MulticlassConfusionMatrix
+
         self.val_icc = StreamingICC(num_outputs=len(AU_KEYS), kind="3,1")
         self.test_icc = StreamingICC(num_outputs=len(AU_KEYS), kind="3,1")
+        self.test_occurrence = OccurrenceOverAUs(threshold=0.5)
+        self.test_confusion = MulticlassConfusionMatrix(NUM_EXPRESSIONS, ignore_index=-1)
         self._seen_in_validation: list[Tensor] = []
 
     def _new_calibration(self) -> Calibration:
@@ -301,12 +305,22 @@ class AUDetector(FaceTask):
         self.calibration.load_state_dict(calibration.state_dict())
 
     def test_step(self, batch: FaceBatch, batch_idx: int) -> None:
-        """Collect the sums of the ICC."""
-        self.test_icc.update(batch.au_intensity, self.calibration(self(batch.image_float())))
+        """Collect the sums of the ICC, of F1 at the validated thresholds, and the confusion of expressions."""
+        reading = self.read(batch.image_float())
+        reading.intensity = self.calibration(reading.intensity)
+        self.test_icc.update(batch.au_intensity, reading.intensity)
+        self.test_occurrence.update(batch.au_occurrence, self.occurs(reading))
+        if reading.expression is not None:
+            self.test_confusion.update(reading.expression, batch.emotion)
 
     def on_test_epoch_end(self) -> None:
-        """Log ``test/icc/AU06`` ... and ``test/icc/mean``."""
+        """Log ``test/icc/AU06`` ..., ``test/f1/AU06`` ..., their means, and how expressions were named."""
         self._log_icc("test", self.test_icc)
+        self.log_dict({f"test/{name}": value.float() for name, value in self.test_occurrence.compute().items()})
+        self.test_occurrence.reset()
+        if self.expression is not None:
+            self.log_dict(expression_figures(self.test_confusion.compute()))
+            self.test_confusion.reset()
 
     def _log_icc(self, stage: str, metric: StreamingICC) -> None:
         values = metric.compute().float()
@@ -354,6 +368,20 @@ class AUDetector(FaceTask):
         )
         save_weights(path, state, about)
         return Path(path)
+
+
+def expression_figures(confusion: Tensor) -> dict[str, Tensor]:
+    """Accuracy, recall of each expression that was shown, and their mean, from a confusion matrix (truth in rows)."""
+    counts = confusion.double()
+    recall = counts.diagonal() / counts.sum(1)  # NaN where nobody showed it
+    shown = {f"test/expression/recall/{name}": value for name, value in zip(EMOTIONS, recall) if value == value}
+    if not shown:
+        return {}
+    return {
+        "test/expression/accuracy": (counts.diagonal().sum() / counts.sum()).float(),
+        "test/expression/recall/mean": recall.nanmean().float(),
+        **{name: value.float() for name, value in shown.items()},
+    }
 
 
 def load_detector(path: Path | str) -> AUDetector:
