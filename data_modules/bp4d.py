@@ -180,7 +180,7 @@ class BP4D(Reader):
                 if len(cells) != width:
                     raise ValueError
                 frame = float(cells[0])
-                if frame != int(frame) or frame < 0 or int(frame) in seen:
+                if frame != int(frame) or not 0 <= frame < 2**31 or int(frame) in seen:
                     raise ValueError
                 for column, place in columns.items():
                     value = float(cells[place])

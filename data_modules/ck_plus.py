@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,12 +69,16 @@ class CKPlus(Reader):
             for folder in [top, *self.folders("FACS|Emotion", top, depth=1)]:
                 for person in self.folders(r"S\d{3}", folder, depth=1):
                     for sequence in self.folders(r"\d{3}", person, depth=1):
-                        for _, path in self.files(sequence, rf"S\d{{3}}_\d{{3}}_\d+_{what}\.txt"):
-                            found[f"{person.name.upper()}_{sequence.name}"] = path
+                        key = f"{person.name.upper()}_{sequence.name}"
+                        for match, path in self.files(sequence, rf"(.*)_{what}\.txt"):
+                            if not re.fullmatch(rf"{key}_\d{{1,9}}", match[1], re.IGNORECASE):
+                                self.report(path, f"the name is not {key}_FRAME_{what}.txt; left out", clip=key)
+                            elif found.setdefault(key, path) != path:
+                                self.report(path, f"{found[key].name} is there too and counts; delete one", clip=key)
         return found
 
     def _clip(self, key: str, folder: Path, facs: Path | None, emotion: Path | None) -> Clip | None:
-        pictures = {int(match[1]): path for match, path in self.files(folder, rf"{key}_0*(\d+){PICTURES}")}
+        pictures = {int(match[1]): path for match, path in self.files(folder, rf"{key}_0*(\d{{1,9}}){PICTURES}")}
         labels = facs or emotion
         if labels is None:
             self.report(folder, "neither FACS codes nor an emotion for this sequence", clip=key)
@@ -91,7 +96,12 @@ class CKPlus(Reader):
         numbers = [-1] * len(frames)
         if facs is not None and (coded := self._codes(facs, key)) is not None:
             intensity[-1], present[-1] = coded
-        if emotion is not None:
+        if emotion is not None and _number(emotion) != peak:
+            self.report(
+                emotion, f"the emotion is of frame {_number(emotion)}, the AUs of frame {peak}; emotion left out",
+                0, key, [_number(emotion)],
+            )  # fmt: skip
+        elif emotion is not None:
             numbers[-1] = self._emotion(emotion, key)
         if len(frames) == 2:
             intensity[0], present[0], numbers[0] = 0.0, 0.0, EMOTION_INDEX["neutral"]
@@ -106,15 +116,18 @@ class CKPlus(Reader):
         )
 
     def _codes(self, path: Path, key: str) -> tuple[Floats, Floats] | None:
+        before = len(self.problems)
         rows = self.rows(path, 2, "AU and intensity", key)
         if not rows:
             return None
         grades, present = not_coded(1)[0], not_coded(1)[0]
-        grades[:], present[:] = 0.0, 0.0
+        if len(self.problems) == before and all(au == int(au) for _, (au, _) in rows):
+            # a line that cannot be read may be any AU: then none is known to be absent
+            grades[:], present[:] = 0.0, 0.0
         for line, (au, value) in rows:
             if au != int(au) or not 0 <= value <= 5:
                 self.report(path, f"expected an AU and 0..5, found {au:g} and {value:g}; not coded", line, key)
-                if int(au) in AU_INDEX:
+                if au in AU_INDEX:
                     grades[AU_INDEX[int(au)]] = present[AU_INDEX[int(au)]] = np.nan
             elif int(au) in AU_INDEX:
                 present[AU_INDEX[int(au)]] = 1.0
@@ -137,14 +150,18 @@ class CKPlus(Reader):
         """68 points of the AAM; the files count pixels as we do, as far as is known."""
         points = np.full((len(clip), 68, 2), np.nan, dtype=np.float32)
         person, sequence = clip.key.split("_")
-        for top in self.folders(r"Landmarks"):
-            for row, frame in enumerate(clip.frames):
-                path = top / person / sequence / f"{clip.key}_{frame:08d}_landmarks.txt"
-                rows = self.rows(path, 2, "x y", clip.key)
-                if rows is not None and len(rows) == 68:
-                    points[row] = [values for _, values in rows]
-                elif rows:
-                    self.report(path, f"expected 68 points, found {len(rows)}", 0, clip.key, [frame])
+        top = self.need("Landmarks folder", "Landmarks.zip", self.folders(r"Landmarks"))
+        found = [f for p in self.folders(person, top, depth=1) for f in self.folders(sequence, p, depth=1)]
+        folder = found[0] if found else top / person / sequence
+        pattern = rf"{clip.key}_0*(\d{{1,9}})_landmarks\.txt"
+        files = {int(match[1]): path for match, path in self.files(folder, pattern)} if found else {}
+        for row, frame in enumerate(clip.frames):
+            path = files.get(int(frame), folder / f"{clip.key}_{frame:08d}_landmarks.txt")
+            rows = self.rows(path, 2, "x y", clip.key)
+            if rows is not None and len(rows) == 68:
+                points[row] = [values for _, values in rows]
+            elif rows:
+                self.report(path, f"expected 68 points, found {len(rows)}", 0, clip.key, [frame])
         return points
 
 

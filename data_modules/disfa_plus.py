@@ -18,7 +18,7 @@ import numpy as np
 from data_modules.reader import PICTURES, Clip, Reader, option, tabulate
 from lit_faces.core.facs import occurrence
 
-_ROW = re.compile(r"\s*(\d+)\.jpe?g[\s,;]+(-?\d+(?:\.\d+)?)\s*", re.IGNORECASE)
+_ROW = re.compile(r"\s*0*(\d{1,9})\.jpe?g[\s,;]+(-?\d+(?:\.\d+)?)\s*", re.IGNORECASE)
 _HEADER = 2
 
 
@@ -44,7 +44,7 @@ class DISFAPlus(Reader):
         self.choose(f"subjects are people of DISFA and carry its name; occurrence: intensity >= {self.threshold:g}")
         clips = []
         for person in self.folders(r"SN\d{3}", labels, depth=2):
-            for trial in self.children(person):
+            for trial in map(self._innermost, self.children(person)):
                 clip = self._clip(person.name.upper(), trial, images)
                 if clip is not None:
                     clips.append(clip)
@@ -67,12 +67,13 @@ class DISFAPlus(Reader):
                 self.report(path, f"AU{au} is not coded in {len(lost)} frames that others code", 0, key, lost)
         if not frames:
             return None
-        folder = next((f for f in self.folders(re.escape(trial.name), images / person, depth=1)), None)
+        people = self.folders(person, images, depth=2)
+        folder = next((f for p in people for f in self.folders(re.escape(trial.name), p, depth=1)), None)
         if folder is None:
             where = images / person / trial.name
             self.report(where, "no pictures of this trial: unpack Images.zip", 0, key, frames)
             return None
-        pictures = {int(match[1]): path for match, path in self.files(folder, rf"0*(\d+){PICTURES}")}
+        pictures = {int(match[1]): path for match, path in self.files(folder, rf"0*(\d{{1,9}}){PICTURES}")}
         intensity = tabulate(grades, frames)
         return Clip(
             key=key,

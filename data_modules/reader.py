@@ -364,7 +364,7 @@ class Reader:
         grades: dict[int, float] = {}
         wrong: list[tuple[int, float, float]] = []
         for line, (frame, value) in rows or []:
-            if frame != int(frame) or frame < 0 or (value not in codes and not 0 <= value <= 5):
+            if frame != int(frame) or not 0 <= frame < 2**31 or (value not in codes and not 0 <= value <= 5):
                 wrong.append((line, frame, value))
             elif int(frame) in grades:
                 self.report(path, f"frame {int(frame)} stands twice; the first counts", line, clip)

@@ -1,4 +1,4 @@
-"""python -m lit_faces.folds EXPERIMENT.yaml: train and test an experiment with each part held out, and gather the table."""
+"""python -m lit_faces.folds EXPERIMENT.yaml: train and test with each part held out, and gather one table."""
 
 from __future__ import annotations
 

@@ -62,3 +62,15 @@ def test_there_are_three_baselines() -> None:
 def test_judge_critic_base_weights_and_main_job_have_different_people() -> None:
     seeds = [read(f"{name}.yaml")["data"]["init_args"]["seed"] for name in ("au6_17", "base", "critic", "judge")]
     assert len(set(seeds)) == 4
+
+
+def _prepared(path: Path) -> bool:
+    return "prepared.PreparedFaces" in path.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("path", [path for path in EXPERIMENTS if _prepared(path)], ids=lambda path: path.stem)
+def test_every_source_of_an_experiment_has_its_prepare_command_in_the_headers(path: Path) -> None:
+    headers = "".join(other.read_text(encoding="utf-8") for other in EXPERIMENTS if _prepared(other))
+    for source in read(path)["data"]["init_args"]["sources"]:
+        name = Path(source["path"]).name
+        assert f"python -m lit_faces.prepare {name} --root" in headers and f"--out {source['path']}" in headers

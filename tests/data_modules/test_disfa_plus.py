@@ -64,9 +64,10 @@ def test_the_threshold_says_what_is_present(copy) -> None:
         (None, "missing", 0), (b"", "no rows", 0), (Path(), "cannot be read", 0),
         (b"\x80\xff\x00\n" * 5, "expected '000.jpg 0'", 3),
         (b"a\nb\n000.jpg  1\n001.jpg  x\n002.jpg  2\n", "found '001.jpg  x'", 4),
+        (b"a\nb\n" + b"9" * 25 + b".jpg  1\n000.jpg  1\n", "expected '000.jpg 0'", 3),
         (b"a\nb\n000.jpg  1\n001.jpg  7\n002.jpg  2\n", "expected a frame and 0..5, found 1 and 7", 4),
     ],
-    ids=["missing", "empty", "folder", "binary", "line", "value"],
+    ids=["missing", "empty", "folder", "binary", "line", "huge", "value"],
 )  # fmt: skip
 def test_a_broken_file_is_named_and_costs_its_own_labels_only(copy, content, says: str, line: int) -> None:
     root, expected = copy
@@ -110,6 +111,16 @@ def test_a_trial_without_pictures_lists_its_frames(copy) -> None:
     reader = DISFAPlus(root)
     assert KEY not in [clip.key for clip in reader.clips()]
     assert [p.frames for p in reader.problems if p.clip == KEY] == ["0-3"]
+
+
+def test_case_and_nested_folders_do_not_matter(copy) -> None:
+    root, expected = copy
+    (root / "DISFAPlusDataset/Images/SN001").rename(root / "DISFAPlusDataset/Images/sn001")
+    for path in (root / TRIAL, root / "DISFAPlusDataset/Images/SN003"):
+        path.rename(path.with_name("moved"))
+        path.mkdir()
+        path.with_name("moved").rename(path / path.name)
+    check(DISFAPlus(root).clips(), expected)
 
 
 def test_the_layout_must_be_there(tmp_path: Path) -> None:

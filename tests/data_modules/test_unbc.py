@@ -91,7 +91,7 @@ def test_a_missing_file_is_not_a_neutral_face(copy) -> None:
     clips = {clip.key: clip for clip in reader.clips()}
     assert [(p.file, p.clip, p.frames) for p in reader.problems] == [(SEQUENCE, KEY, "2")]
     clip, want = clips[KEY], next(e for e in expected if e.key == KEY)
-    assert np.isnan(clip.au_occurrence[clip.frames == 2]).all(), "without a row, or with one that is not coded"
+    assert clip.frames.tolist() == [1, 2, 3] and np.isnan(clip.au_occurrence[1]).all()
     whole = [0, 2]
     np.testing.assert_array_equal(clip.au_intensity[clip.frames != 2], want.au_intensity[whole])
     check([clips["jh043t1aaaff"]], [e for e in expected if e.key != KEY])
@@ -126,6 +126,35 @@ def test_shipped_landmarks(copy) -> None:
     points = reader.own_landmarks(clips[KEY])
     assert np.isnan(points[1]).all() and np.isfinite(points[0, keep]).all()
     assert any(p.file == MARKS and p.line == 10 for p in reader.problems)
+
+
+def test_case_nested_folders_and_brackets_do_not_matter(copy) -> None:
+    root, expected = copy
+    (root / "Frame_Labels/Frame_Labels/FACS/042-ll042").rename(root / "Frame_Labels/Frame_Labels/FACS/042-LL042")
+    path = root / "Images/Images/043-jh043"
+    path.rename(path.with_name("moved"))
+    path.mkdir()
+    path.with_name("moved").rename(path / path.name)
+    (path / path.name / "jh043t1aaaff (copy").mkdir()
+    check(UNBC(root).clips(), expected)
+
+
+def test_a_label_file_of_another_sequence_is_named(copy) -> None:
+    (copy[0] / FACS).rename((copy[0] / FACS).with_name(f"{KEY}{'9' * 20}_facs.txt"))
+    reader = UNBC(copy[0])
+    reader.clips()
+    assert any("99999_facs.txt" in p.file and p.clip == KEY for p in reader.problems)
+
+
+def test_landmarks_that_are_not_there_are_said(copy) -> None:
+    reader = UNBC(copy[0])
+    clip = next(clip for clip in reader.clips() if clip.key == KEY)
+    (copy[0] / MARKS).unlink()
+    assert np.isnan(reader.own_landmarks(clip)[1]).all()
+    assert [(p.clip, p.frames) for p in reader.problems] == [(KEY, "2")]
+    shutil.rmtree(copy[0] / "AAM_landmarks")
+    with pytest.raises(FileNotFoundError, match=r"unpack AAM_landmarks\.zip"):
+        reader.own_landmarks(clip)
 
 
 def test_the_layout_must_be_there(tmp_path: Path) -> None:
