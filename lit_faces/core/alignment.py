@@ -109,15 +109,33 @@ def warp_crop(image: np.ndarray, cx: float, cy: float, side: float, size: int) -
     """
     from PIL import Image
 
-    height, width = image.shape[:2]
     margin = math.ceil(2 * max(1.0, side / size)) + 1  # what the filter reads beyond the square
     left, top = cx - side / 2 + 0.5, cy - side / 2 + 0.5  # edges; Pillow counts from the corner of the first pixel
     first_x, first_y = math.floor(left) - margin, math.floor(top) - margin
-    columns = np.arange(first_x, math.ceil(left + side) + margin).clip(0, width - 1)
-    rows = np.arange(first_y, math.ceil(top + side) + margin).clip(0, height - 1)
-    window = Image.fromarray(np.ascontiguousarray(image[rows][:, columns]))
+    if side == size and left.is_integer() and top.is_integer():
+        return _cut(image, int(left), int(top), int(left) + size, int(top) + size).copy()
+    last_x, last_y = math.ceil(left + side) + margin, math.ceil(top + side) + margin
+    window = Image.fromarray(np.ascontiguousarray(_cut(image, first_x, first_y, last_x, last_y)))
     x, y = left - first_x, top - first_y
-    return np.asarray(window.resize((size, size), Image.Resampling.BICUBIC, box=(x, y, x + side, y + side)))
+    box = (x, y, x + side, y + side)
+    # the gap: far larger pictures are first halved, twice as fast and within a grey level of the whole way
+    return np.asarray(window.resize((size, size), Image.Resampling.BICUBIC, box=box, reducing_gap=3.0))
+
+
+def _cut(image: np.ndarray, left: int, top: int, right: int, bottom: int) -> np.ndarray:
+    """Columns left..right-1 and rows top..bottom-1, the border replicated; a view where all are inside."""
+    height, width = image.shape[:2]
+    if left >= 0 and top >= 0 and right <= width and bottom <= height:
+        return image[top:bottom, left:right]
+    rows, columns = np.arange(top, bottom).clip(0, height - 1), np.arange(left, right).clip(0, width - 1)
+    inside = image[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
+    before_y, before_x = int((rows == rows[0]).sum()) - 1, int((columns == columns[0]).sum()) - 1
+    after_y, after_x = len(rows) - before_y - inside.shape[0], len(columns) - before_x - inside.shape[1]
+    if min(before_y, before_x, after_y, after_x) < 0:  # wholly outside
+        return image[rows][:, columns]
+    import cv2  # five times as fast as numpy's pad
+
+    return cv2.copyMakeBorder(inside, before_y, after_y, before_x, after_x, cv2.BORDER_REPLICATE)  # type: ignore[return-value]
 
 
 def align_crop(image: np.ndarray | Tensor, landmarks: np.ndarray | Tensor, size: int) -> tuple[Tensor, Tensor]:

@@ -297,5 +297,8 @@ def _face_window(image: np.ndarray, box: Box) -> tuple[np.ndarray, float, np.nda
     size = round(side * max(1.0, _BOX_PIXELS / extent))
     scale = size / side
     cx, cy = 0.5 * (box.left + box.right), 0.5 * (box.top + box.bottom)
+    if size == round(side):  # large enough as it is: whole pixels are cut out, nothing is resampled
+        scale, side = 1.0, float(size)
+        cx, cy = (round(c - side / 2 + 0.5) + side / 2 - 0.5 for c in (cx, cy))
     window = warp_crop(image, cx, cy, side, size)
     return window, scale, np.array([cx, cy]) - (size - 1) / 2 / scale

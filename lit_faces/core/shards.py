@@ -13,12 +13,14 @@ A shard appears under its name only when it is complete, so a killed writer leav
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import io
 import json
 import os
 import tarfile
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -308,25 +310,29 @@ class ShardSet:
             ValueError: the shard is cut short.
         """
         number = int(self.shard[row])
-        handle = self._files.get(number)
-        if handle is None:
-            handle = self._files[number] = os.open(self._shard(number), os.O_RDONLY)
         length = int(self.length[row])
-        data = os.pread(handle, length, int(self.offset[row]))
+        data = os.pread(self._open(number), length, int(self.offset[row]))
         if len(data) != length:
             raise ValueError(f"{self._shard(number)}: cut short; run the same prepare command again")
         return data
+
+    def _open(self, number: int) -> int:
+        handle = self._files.get(number)
+        if handle is None:
+            handle = self._files[number] = os.open(self._shard(number), os.O_RDONLY)
+        return handle
 
     def _shard(self, number: int) -> Path:
         entry = self.manifest["shards"][number]
         return self.remote.fetch(entry) if self.remote else self.folder / entry["name"]
 
-    def gather(self, rows: Sequence[int] | NDArray[np.int64], size: int | None = None) -> FaceBatch:
+    def gather(self, rows: Sequence[int] | NDArray[np.int64], size: int | None = None, threads: int = 1) -> FaceBatch:
         """The faces of ``rows`` as one batch.
 
         Args:
             rows: n row numbers.
             size: side of the crops, pixels; None means as prepared.
+            threads: threads that decode.
 
         Raises:
             ValueError: a picture cannot be decoded; names shard and key.
@@ -334,15 +340,20 @@ class ShardSet:
         index = np.asarray(rows, dtype=np.int64)
         own = int(self.manifest["size"])
         size = own if size is None else size
-        images = np.empty((len(index), size, size, 3), dtype=np.uint8)
-        for place, row in enumerate(index):
-            images[place] = self._decode(int(row), size)
+        images = _buffer((len(index), 3, size, size))
+        planes = images.numpy()
+        for number in np.unique(self.shard[index]):
+            self._open(int(number))
+        cuts = [len(index) * k // threads for k in range(threads + 1)]
+        jobs = [(index[a:b], size, planes[a:b]) for a, b in zip(cuts, cuts[1:])]
+        decoding = [_threads(threads).submit(self._decode_all, *job) for job in jobs[1:]]
+        self._decode_all(*jobs[0])  # one share here: a waiting thread more would only fight for the interpreter
         marks = self.landmarks[index].reshape(-1, 68, 2)
         if size != own:
             marks = (marks + 0.5) * (size / own) - 0.5
         words = {name: self.words[name] for name in ("subject", "source")}
-        return FaceBatch(
-            image=torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2))),
+        batch = FaceBatch(
+            image=images,
             landmarks=torch.from_numpy(np.ascontiguousarray(marks, dtype=np.float32)),
             au_intensity=torch.from_numpy(self.au_intensity[index]),
             au_occurrence=torch.from_numpy(self.au_occurrence[index]),
@@ -352,18 +363,26 @@ class ShardSet:
             source=[words["source"][code] for code in self.source[index]],
             frame=torch.from_numpy(self.frame[index]),
         )
+        for done in decoding:
+            done.result()
+        return batch
 
-    def _decode(self, row: int, size: int) -> NDArray[np.uint8]:
+    def _decode_all(self, rows: NDArray[np.int64], size: int, planes: NDArray[np.uint8]) -> None:
+        for row, own in zip(rows, planes):
+            self._decode(int(row), size, own)
+
+    def _decode(self, row: int, size: int, planes: NDArray[np.uint8]) -> None:
+        """Decode a row into its three planes, uint8 (3, size, size)."""
         import cv2
 
-        picture = cv2.imdecode(np.frombuffer(self.picture(row), np.uint8), cv2.IMREAD_COLOR_RGB)
+        picture = cv2.imdecode(np.frombuffer(self.picture(row), np.uint8), cv2.IMREAD_COLOR)
         if picture is None:
             name = self.manifest["shards"][int(self.shard[row])]["name"]
             raise ValueError(f"{self.path}/{name}: {self.key(row)} cannot be decoded; run `prepare ... --check`")
         if picture.shape[0] != size:
             how = cv2.INTER_AREA if size < picture.shape[0] else cv2.INTER_CUBIC
             picture = cv2.resize(picture, (size, size), interpolation=how)
-        return picture  # type: ignore[return-value]
+        cv2.split(picture, [planes[2], planes[1], planes[0]])  # BGR; ten times as fast as a transposed copy
 
     def _check_sizes(self) -> None:
         for entry in self.manifest["shards"]:
@@ -381,6 +400,24 @@ class ShardSet:
                 if hashlib.file_digest(handle, "sha256").hexdigest() != entry["sha256"]:
                     wrong.append(entry["name"])
         return wrong
+
+
+@functools.cache
+def _pool(process: int, threads: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(threads)
+
+
+def _threads(threads: int) -> ThreadPoolExecutor:
+    """The decoding threads of this process (a fork has none of its parent's)."""
+    return _pool(os.getpid(), threads)
+
+
+def _buffer(shape: tuple[int, ...]) -> torch.Tensor:
+    """An empty uint8 tensor; in a loader's process in shared memory, where it would be copied to otherwise."""
+    if torch.utils.data.get_worker_info() is None:
+        return torch.empty(shape, dtype=torch.uint8)
+    storage = torch.UntypedStorage._new_shared(int(np.prod(shape)))
+    return torch.empty(0, dtype=torch.uint8).set_(storage).view(shape)
 
 
 def read_manifest(folder: Path, name: str | None = None) -> dict[str, Any]:

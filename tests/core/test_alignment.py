@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 
+from lit_faces.core.alignment import _cut
 from lit_faces.core.landmarks import (
     MIRROR,
     align_crop,
@@ -173,3 +174,17 @@ def test_align_crop_refuses_what_it_cannot_align():
         align_crop(picture, face()[:5], 64)
     with pytest.raises(ValueError, match="float32"):
         align_crop(picture.astype(np.float32), face(), 64)
+
+
+@pytest.mark.parametrize(
+    "place", [(10, 20, 40, 50), (-5, -7, 30, 30), (40, 30, 75, 61), (-9, -9, 90, 80), (80, 10, 95, 20)]
+)
+def test_cutting_replicates_the_border(place: tuple[int, int, int, int]) -> None:
+    image = np.random.default_rng(0).integers(0, 255, (48, 64, 3)).astype(np.uint8)
+    left, top, right, bottom = place
+    rows, columns = np.arange(top, bottom).clip(0, 47), np.arange(left, right).clip(0, 63)
+    assert np.array_equal(_cut(image, *place), image[rows][:, columns])
+    if right - left == bottom - top:
+        side = right - left
+        cx, cy = left + (side - 1) / 2, top + (side - 1) / 2
+        assert np.array_equal(warp_crop(image, cx, cy, side, side), image[rows][:, columns]), "whole pixels are copied"
