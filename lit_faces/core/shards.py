@@ -16,6 +16,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import io
+import itertools
 import json
 import os
 import tarfile
@@ -345,7 +346,7 @@ class ShardSet:
         for number in np.unique(self.shard[index]):
             self._open(int(number))
         cuts = [len(index) * k // threads for k in range(threads + 1)]
-        jobs = [(index[a:b], size, planes[a:b]) for a, b in zip(cuts, cuts[1:])]
+        jobs = [(index[a:b], size, planes[a:b]) for a, b in itertools.pairwise(cuts)]
         decoding = [_threads(threads).submit(self._decode_all, *job) for job in jobs[1:]]
         self._decode_all(*jobs[0])  # one share here: a waiting thread more would only fight for the interpreter
         marks = self.landmarks[index].reshape(-1, 68, 2)

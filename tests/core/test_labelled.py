@@ -88,3 +88,25 @@ def test_bad_places(tmp_path: Path, sets) -> None:
         pass
     with pytest.raises(ValueError, match="the set is empty"):
         read_labelled(tmp_path)
+
+
+def test_prepared_sets_are_read_too(sets, tmp_path: Path) -> None:
+    from lit_faces.prepare import main
+
+    arguments = [
+        "--root",
+        str(sets[1]),
+        "--out",
+        str(tmp_path / "out"),
+        "--size",
+        "64",
+        "--encoding",
+        "png",
+        "--jobs",
+        "1",
+    ]
+    assert main(["generated", *arguments]) == 0
+    direct, prepared = read_labelled(sets[1], 64), read_labelled(tmp_path / "out", 64)
+    assert torch.equal(prepared.image, direct.image) and torch.equal(prepared.au_intensity, direct.au_intensity)
+    assert [name.rpartition(":")[2] for name in prepared.subject] == [n.rpartition(":")[2] for n in direct.subject]
+    assert len(read_labelled(tmp_path / "out", 64, limit=2)) == 2

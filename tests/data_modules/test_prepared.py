@@ -300,3 +300,10 @@ def test_two_processes_see_each_face_once_and_resume_in_mid_epoch(sets, tmp_path
     for rank in (0, 1):
         both = [faces for r, faces in stopped[1] if r == rank] + [faces for r, faces in resumed[1] if r == rank]
         assert both == [faces for r, faces in whole[1] if r == rank], "nothing missed, nothing twice"
+
+
+@pytest.mark.parametrize("threads", [2, 3, 50])
+def test_threads_decode_the_same(sets, threads: int) -> None:
+    faces, rows = ShardSet(sets[0]), [30, 2, 2, 17, 35, 0, 9]
+    alone, together = faces.gather(rows), faces.gather(rows, threads=threads)
+    assert torch.equal(alone.image, together.image) and alone.subject == together.subject

@@ -142,3 +142,14 @@ def test_mirrored_reading_is_symmetric(faces):
     assert torch.allclose(
         task.predict_au(images, mirror=True), task.predict_au(images.flip(-1), mirror=True), atol=1e-5
     )
+
+
+def test_expression_figures_leave_out_what_nobody_showed() -> None:
+    from lit_faces.tasks.au_detector import expression_figures
+
+    confusion = torch.zeros(8, 8)
+    confusion[0, 0], confusion[0, 1], confusion[1, 1] = 3, 1, 4
+    figures = expression_figures(confusion)
+    assert figures["test/expression/accuracy"] == pytest.approx(7 / 8)
+    assert figures["test/expression/recall/mean"] == pytest.approx((0.75 + 1) / 2)
+    assert "test/expression/recall/fear" not in figures and expression_figures(torch.zeros(8, 8)) == {}
