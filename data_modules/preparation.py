@@ -7,6 +7,7 @@ the same bytes. What cannot be read is listed with file and reason; nothing stop
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import json
@@ -153,12 +154,43 @@ def prepare(
         selection: what was chosen of the set (``--limit``, ``--subjects``), kept in the manifest.
 
     Raises:
-        ValueError: ``out`` holds a set with other settings.
+        ValueError: ``out`` holds a set with other settings, or another process is preparing it.
         DiskFull: no space; the same command goes on.
     """
     out.mkdir(parents=True, exist_ok=True)
+    with _alone(out):
+        return _prepare(reader, out, settings, clips, jobs, progress, selection or {})
+
+
+@contextlib.contextmanager
+def _alone(out: Path) -> Iterator[None]:
+    """One preparation of a folder at a time; the lock falls with its process."""
+    import fcntl
+
+    with (out / ".lock").open("w") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ValueError(
+                f"{out}: another preparation is writing here; wait for it, or choose another --out"
+            ) from None
+        try:
+            yield
+        finally:
+            (out / ".lock").unlink(missing_ok=True)
+
+
+def _prepare(
+    reader: Reader,
+    out: Path,
+    settings: Settings,
+    clips: Sequence[Clip],
+    jobs: int,
+    progress: Callable[[int, int], None],
+    selection: dict[str, Any],
+) -> Outcome:
     about = {"set": reader.name, "title": reader.title, "options": reader_options(reader), **asdict(settings)}
-    _check_settings(out, {**about, "selection": selection or {}, "version": VERSION})
+    _check_settings(out, {**about, "selection": selection, "version": VERSION})
     units = plan_units(clips, settings.unit)
     prints = [fingerprint(unit, reader, settings) for unit in units]
     for stale in out.glob(".*.tmp"):
@@ -192,7 +224,7 @@ def prepare(
     write_index(
         out,
         len(units),
-        {**about, "version": VERSION, "aus": list(reader.aus), "selection": selection or {},
+        {**about, "version": VERSION, "aus": list(reader.aus), "selection": selection,
          "expected": outcome.expected, "choices": list(reader.choices)},
     )  # fmt: skip
     return outcome

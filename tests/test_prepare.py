@@ -197,6 +197,65 @@ class DeadlyDISFA(DISFA):
         return super().pictures(clip)
 
 
+def test_many_damages_in_one_copy_are_all_listed_and_none_stops_the_run(tmp_path: Path) -> None:
+    """60 here; LIT_FACES_CORRUPTIONS=1000 damages a thousand files of one copy."""
+    count = int(os.environ.get("LIT_FACES_CORRUPTIONS", "60"))
+    chance, root, frames = random.Random(1), tmp_path / "raw", 12
+    face = framed(people(2, 12, 0).image[0])
+    save(tmp_path / "face.jpg", face)
+    for number in range(max(2, -(-2 * count // (frames + 6)))):  # twice as many files as damages
+        key = f"{'FM'[number % 2]}{number // 16 + 1:03d}_T{number // 2 % 8 + 1}"
+        person, task = key.split("_")
+        folder = root / "BP4D-training" / person / task
+        folder.mkdir(parents=True, exist_ok=True)
+        for frame in range(1, frames + 1):
+            os.link(tmp_path / "face.jpg", folder / f"{frame:04d}.jpg")
+        header = ",".join(map(str, range(100)))
+        rows = "".join(f"{frame}," + ",".join("0" * 99) + "\n" for frame in range(1, frames + 1))
+        table = root / "AUCoding" / f"{key}.csv"
+        table.parent.mkdir(exist_ok=True)
+        table.write_text(f"{header}\n{rows}")
+        for au in (6, 10, 12, 14, 17):
+            graded = root / "AU Intensity Codes3.0" / f"AU{au:02d}" / f"{key}_AU{au:02d}.csv"
+            graded.parent.mkdir(parents=True, exist_ok=True)
+            graded.write_text("".join(f"{frame},1\n" for frame in range(1, frames + 1)))
+    files = sorted(path for path in root.rglob("*") if path.is_file())
+    broken = chance.sample(files, count)
+    for path in broken:
+        data, kind = path.read_bytes(), chance.choice(("cut", "empty", "garbage", "missing", "folder"))
+        path.unlink()
+        if kind == "folder":
+            path.mkdir()
+        elif kind != "missing":
+            cut = data[: chance.randrange(len(data) // 2)]
+            path.write_bytes({"cut": cut, "empty": b"", "garbage": chance.randbytes(500)}[kind])
+    assert run(root, tmp_path / "out", "--jobs", "2", "--shard-frames", "200", name="bp4d") == 0
+    rows = list(csv.DictReader((tmp_path / "out" / "failures.csv").open()))
+    files_named = {row["file"] for row in rows}
+    clips_lost = {row["clip"] for row in rows if "frames" in row["reason"] or "no AU codes" in row["reason"]}
+    silent = []
+    for path in broken:
+        name = str(path.relative_to(root))
+        key = "_".join(path.stem.split("_")[:2]) if path.suffix == ".csv" else f"{path.parts[-3]}_{path.parts[-2]}"
+        told = name in files_named or any(path.name in row["reason"] or path.stem in row["reason"] for row in rows)
+        codes = root / "AUCoding" / f"{key}.csv"
+        whole_clip_lost = codes in broken  # its pictures are not looked at when there are no codes at all
+        if not told and not (whole_clip_lost and key in {row["clip"] for row in rows} | clips_lost):
+            silent.append(name)
+    assert silent == []
+    manifest = read_manifest(tmp_path / "out")
+    unread = sum(_count(row["frames"]) for row in rows if row["file"].endswith(".jpg"))
+    no_face = sum(_count(row["frames"]) for row in rows if row["reason"] == "no face found")
+    assert manifest["faces"] + unread + no_face == manifest["expected"] and manifest["faces"] > 0
+
+
+def test_one_preparation_of_a_folder_at_a_time(raw: Path, tmp_path: Path, capsys) -> None:
+    tmp_path.joinpath("out").mkdir()
+    with preparation._alone(tmp_path / "out"):
+        assert run(raw / "DISFA", tmp_path / "out") == 2
+    assert "another preparation is writing here" in capsys.readouterr().err
+
+
 def test_other_settings_need_another_folder(raw: Path, done: Path, tmp_path: Path, capsys) -> None:
     out = Path(shutil.copytree(done, tmp_path / "out"))
     assert run(raw / "DISFA", out, "--size", "64") == 2

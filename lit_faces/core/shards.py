@@ -64,7 +64,7 @@ def shard_name(number: int) -> str:
 
 def replace_file(path: Path, data: bytes) -> None:
     """Write a file so that it is there whole or not at all."""
-    temporary = path.with_name(f".{path.name}.tmp")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("wb") as handle:
             handle.write(data)
@@ -87,7 +87,7 @@ class ShardWriter:
 
     def __init__(self, folder: Path, number: int, fingerprint: str = "") -> None:
         self.folder, self.number, self.fingerprint = folder, number, fingerprint
-        self._temporary = folder / f".{shard_name(number)}.tar.tmp"
+        self._temporary = folder / f".{shard_name(number)}.tar.{os.getpid()}.tmp"  # never another process's
         self._file = self._temporary.open("wb")
         self._tar = tarfile.TarFile(fileobj=self._file, mode="w", format=tarfile.USTAR_FORMAT)
         self._rows: list[dict[str, Any]] = []
