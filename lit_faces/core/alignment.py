@@ -118,8 +118,8 @@ def warp_crop(image: np.ndarray, cx: float, cy: float, side: float, size: int) -
     window = Image.fromarray(np.ascontiguousarray(_cut(image, first_x, first_y, last_x, last_y)))
     x, y = left - first_x, top - first_y
     box = (x, y, x + side, y + side)
-    # the gap: far larger pictures are first halved, twice as fast and within a grey level of the whole way
-    return np.asarray(window.resize((size, size), Image.Resampling.BICUBIC, box=box, reducing_gap=3.0))
+    # the gap: far larger pictures are first halved, twice as fast and within two grey levels of the whole way
+    return np.asarray(window.resize((size, size), Image.Resampling.BICUBIC, box=box, reducing_gap=2.0))
 
 
 def _cut(image: np.ndarray, left: int, top: int, right: int, bottom: int) -> np.ndarray:
