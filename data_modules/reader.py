@@ -174,6 +174,7 @@ class Reader:
         self.root = Path(self.root).expanduser()
         self.problems: list[Problem] = []
         self.choices: dict[str, None] = {}
+        self._children: dict[Path, list[Path]] = {}  # a big set takes seconds to list
         for item in self.options():
             allowed, value = item.metadata["choices"], getattr(self, item.name)
             if allowed and value not in allowed:
@@ -181,6 +182,9 @@ class Reader:
         if not self.root.is_dir():
             hint = "it is a file; unpack it and give the folder" if self.root.exists() else "no such folder"
             raise FileNotFoundError(f"{self.root}: {hint} (--root is the folder where {self.title} was unpacked)")
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "problems": [], "_children": {}}  # what is sent to a process with every unit
 
     @classmethod
     def options(cls) -> list[Any]:
@@ -284,8 +288,11 @@ class Reader:
             folder = same[0]
 
     def children(self, folder: Path) -> list[Path]:
-        """Sub-folders by name; without those that only Mac archives have."""
-        return [Path(e.path) for e in self._entries(folder) if e.is_dir() and not e.name.startswith((".", "__MACOSX"))]
+        """Sub-folders by name, listed once; without those that only Mac archives have."""
+        if folder not in self._children:
+            found = [e for e in self._entries(folder) if e.is_dir() and not e.name.startswith((".", "__MACOSX"))]
+            self._children[folder] = [Path(entry.path) for entry in found]
+        return self._children[folder]
 
     def files(self, folder: Path, pattern: str) -> list[tuple[re.Match[str], Path]]:
         """Files of a folder whose whole name matches, whatever the case, by name."""

@@ -175,7 +175,7 @@ def test_landmarks_that_are_not_there_are_said(copy) -> None:
     assert sum("landmarks.txt" in p.file for p in reader.problems) == 2
     shutil.rmtree(copy[0] / "Landmarks")
     with pytest.raises(FileNotFoundError, match=r"unpack Landmarks\.zip"):
-        reader.own_landmarks(clip)
+        CKPlus(copy[0]).own_landmarks(clip)
 
 
 def test_the_layout_must_be_there(copy, tmp_path: Path) -> None:

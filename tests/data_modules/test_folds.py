@@ -1,5 +1,6 @@
 """Published folds and counts, against FACTS.md and against one another."""
 
+import os
 import re
 from pathlib import Path
 
@@ -22,7 +23,8 @@ from data_modules.reader import Clip, not_coded
 from data_modules.verify import causes, compare, table
 from lit_faces.core.facs import AU_INDEX
 
-FACTS = Path(__file__).resolve().parents[3] / "shared" / "FACTS.md"
+SHARED = Path(os.environ.get("LIT_FACES_SHARED") or Path(__file__).resolve().parents[3] / "shared" / "data")
+FACTS = SHARED.parent / "FACTS.md"
 
 
 @pytest.fixture(scope="module")

@@ -154,7 +154,7 @@ def test_landmarks_that_are_not_there_are_said(copy) -> None:
     assert [(p.clip, p.frames) for p in reader.problems] == [(KEY, "2")]
     shutil.rmtree(copy[0] / "AAM_landmarks")
     with pytest.raises(FileNotFoundError, match=r"unpack AAM_landmarks\.zip"):
-        reader.own_landmarks(clip)
+        UNBC(copy[0]).own_landmarks(clip)
 
 
 def test_the_layout_must_be_there(tmp_path: Path) -> None:
