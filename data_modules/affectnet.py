@@ -10,7 +10,6 @@ Valence and arousal are not read. Nobody knows who is on a picture: each is a su
 
 from __future__ import annotations
 
-import csv
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -83,19 +82,25 @@ class AffectNet(Reader):
         lines = self.lines(table)
         if lines is None:
             return []
-        reader = csv.DictReader(lines)
-        missing = [name for name in _COLUMNS if name not in (reader.fieldnames or [])]
+        columns = _cells(lines[0]) if lines else []
+        missing = [name for name in _COLUMNS if name not in columns]
         if missing:
             self.report(table, f"line 1 has no column {missing[0]}", 1)
             return []
-        lacking = [name for name in _OPTIONAL if name not in (reader.fieldnames or [])]
+        lacking = [name for name in _OPTIONAL if name not in columns]
         if lacking:
             self.report(table, f"line 1 has no column {lacking[0]}: faces are found without it", 1)
         rows, left_out = [], 0
-        for row in reader:
-            number = reader.line_num
+        listed: dict[Path, dict[str, Path]] = {}
+        for number, line in enumerate(lines[1:], 2):
+            if not line.strip():
+                continue
+            cells = _cells(line)
+            row = dict.fromkeys(columns, "") | dict(zip(columns, cells))
             try:
-                name = (row["subDirectory_filePath"] or "").strip()
+                if any(cells[len(columns) :]):
+                    raise ValueError(f"expected {len(columns)} columns, found {len(cells)}")
+                name = row["subDirectory_filePath"]
                 emotion = self._emotion(float(row["expression"] or "nan"))
                 if not name:
                     raise ValueError("no picture is named")
@@ -107,22 +112,18 @@ class AffectNet(Reader):
             if emotion is None:
                 left_out += 1
                 continue
-            rows.append((number, _exact(images / name), emotion, box, marks))
+            rows.append((number, _exact(images / name, listed), emotion, box, marks))
         if left_out:
             self.choose(f"{split}: {left_out:,} faces without an expression, or no face at all, are left out")
         if not rows:
             return []
-        clip = Clip(
-            key=split,
-            subject="affectnet:*",
-            frames=np.array([row[0] for row in rows]),
-            pictures=[row[1] for row in rows],
-            emotion=np.array([row[2] for row in rows]),
-            boxes=np.stack([row[3] for row in rows]),
-            landmarks=np.stack([row[4] for row in rows]),
-            split=split,
-        )
-        return in_groups(clip)
+        numbers, pictures, emotions, boxes, points = zip(*rows)
+        return in_groups(
+            Clip(
+                split, "affectnet:*", np.array(numbers), list(pictures), emotion=np.array(emotions),
+                boxes=np.stack(boxes), landmarks=np.stack(points), split=split,
+            )
+        )  # fmt: skip
 
     def _box(self, row: dict[str, str]) -> Floats:
         """Left, top, right, bottom; NaN where it is not said."""
@@ -187,14 +188,21 @@ def _points(text: str) -> Floats:
         raise ValueError(f"expected 136 coordinates between semicolons, found {text[:30]!r}") from None
 
 
-def _exact(path: Path) -> Path:
-    """The file itself, or one whose name differs in case only (suffixes are mixed)."""
-    if path.is_file():
+def _cells(line: str) -> list[str]:
+    """No cell holds a comma: a stray quote must not swallow the lines after it."""
+    return [cell.strip() for cell in line.replace('"', "").split(",")]
+
+
+def _exact(path: Path, listed: dict[Path, dict[str, Path]]) -> Path:
+    """The file itself, or one that differs in case or suffix; only then its folder is listed, once."""
+    try:
+        if path.is_file():
+            return path
+        if path.parent not in listed:
+            listed[path.parent] = {other.stem.lower(): other for other in sorted(path.parent.iterdir())}
+    except (OSError, ValueError):  # no such folder, a name that is too long
         return path
-    for suffix in (".jpg", ".JPG", ".jpeg", ".JPEG", ".png", ".PNG"):
-        if path.with_suffix(suffix).is_file():
-            return path.with_suffix(suffix)
-    return path
+    return listed[path.parent].get(path.stem.lower(), path)
 
 
 READER = AffectNet

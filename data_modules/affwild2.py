@@ -43,7 +43,9 @@ class AffWild2(Reader):
     def clips(self) -> list[Clip]:
         """One clip a video and person; AUs and expressions are joined by frame."""
         crops = self.need("cropped_aligned folder", "the cropped_aligned batches", self.folders("cropped_aligned.*"))
-        folders = {f.name: f for top in self.folders("cropped_aligned.*") or [crops] for f in self.children(top)}
+        folders = {
+            f.name.lower(): f for top in self.folders("cropped_aligned.*") or [crops] for f in self.children(top)
+        }
         self.choose("row i is picture i; -1 and the expression Other are not coded; no subject numbers but the video's")
         aus = self._annotations(r"AU_(?:Detection_Challenge|Set)")
         expressions = self._annotations(r"EXPR_(?:\w+_Challenge|Set)")
@@ -51,14 +53,14 @@ class AffWild2(Reader):
             raise FileNotFoundError(
                 f"Aff-Wild2: no annotations under {self.root} (AU_Detection_Challenge/Train_Set, ...)"
             )
-        without = sorted(set(folders) - set(aus) - set(expressions))
+        without = sorted(set(folders) - {video.lower() for video in [*aus, *expressions]})
         if without:
             self.choose(
                 f"{len(without)} videos have crops and no annotation (the test set's have none): {without[0]} ..."
             )
         clips = []
         for video in sorted(set(aus) | set(expressions)):
-            clip = self._clip(video, aus.get(video), expressions.get(video), folders.get(video))
+            clip = self._clip(video, aus.get(video), expressions.get(video), folders.get(video.lower()))
             if clip is not None:
                 clips.append(clip)
         return clips
@@ -69,10 +71,12 @@ class AffWild2(Reader):
             for folder in self.folders(r"(?:train|training|validation)_?set", top, depth=1):
                 split = _SPLITS[re.sub(r"_?set$", "", folder.name.lower())]
                 for match, path in self.files(folder, r"(.+)\.txt"):
-                    if match[1] in found and found[match[1]][0] != split:
+                    before, other = found.get(match[1], (split, path))
+                    if before != split:
                         self.choose(f"{match[1]} is in training and validation; it counts as validation")
-                        split = "val"
-                    found[match[1]] = split, path
+                    if other != path:
+                        self.choose(f"{match[1]}: {self.relative(path)} taken, {self.relative(other)} left")
+                    found[match[1]] = split if before == split else "val", path
         return found
 
     def _clip(
@@ -119,11 +123,14 @@ class AffWild2(Reader):
             if lines is not None:
                 self.report(path, "the file is empty", clip=video)
             return {}
-        names = [re.fullmatch(r"\s*AU_?0*(\d+)\s*", name, re.IGNORECASE) for name in lines[0].split(",")]
+        names = [re.fullmatch(r"\s*AU_?0*([0-9]{1,3})\s*", name, re.IGNORECASE) for name in lines[0].split(",")]
         if None in names:
             self.report(path, f"expected a header AU1,AU2,..., found {lines[0][:40]!r}", 1, video)
             return {}
         numbers = [int(name[1]) for name in names if name]
+        if len(set(numbers)) < len(numbers):
+            self.report(path, f"an AU stands twice in the header {lines[0][:40]!r}", 1, video)
+            return {}
         found: dict[int, dict[int, float]] = {}
         bad = []
         for frame, line in enumerate(lines[1:], 1):
@@ -148,7 +155,7 @@ class AffWild2(Reader):
         found, bad = {}, []
         for frame, line in enumerate(lines[1:], 1):
             text = line.strip()
-            if text.lstrip("-").isdigit() and -1 <= int(text) < len(names):
+            if re.fullmatch(r"-?[0-9]{1,3}", text) and -1 <= int(text) < len(names):
                 name = names[int(text)] if int(text) >= 0 else "other"
                 found[frame] = EMOTION_INDEX[_EMOTIONS[name]] if name in _EMOTIONS else -1
             else:

@@ -44,30 +44,33 @@ class EmotioNet(Reader):
         lists = [path for path in lists if "readme" not in path.name.lower()]
         if not lists:
             raise FileNotFoundError(f"EmotioNet: no list (EmotioNet_FACS_aws_2020_24600.csv, *.txt) under {self.root}")
-        here = {m[1].lower(): path for f in folders for m, path in self.files(f, rf"(.*){PICTURES}")}
+        here: dict[str, Path] = {}
+        for match, path in (pair for f in folders for pair in self.files(f, rf"(.*){PICTURES}")):
+            if here.setdefault(match[1].lower(), path) != path:
+                self.choose(f"{self.relative(here[match[1].lower()])} taken, {self.relative(path)} left")
         self.choose("999 is not coded; every picture is its own subject; AUs outside our 19 are left out")
         clips, seen = [], set()
+        names = [path.stem for path in lists]
         for path in lists:
+            key = path.stem if names.count(path.stem) == 1 else self.relative(path.with_suffix("")).replace("/", "_")
             rows = self._csv(path) if path.suffix.lower() == ".csv" else self._text(path)
             known, missing = [], []
             for line, stem, present in rows:
-                if stem in seen:
+                if stem.lower() in seen:
                     self.report(path, f"{stem} stands twice; the first counts", line)
                 elif stem.lower() not in here:
                     missing.append((line, stem))
                 else:
-                    seen.add(stem)
+                    seen.add(stem.lower())
                     known.append((line, here[stem.lower()], present))
             if missing:
-                names = ", ".join(stem for _, stem in missing[:5])
+                some = ", ".join(stem for _, stem in missing[:5])
                 lost = [line for line, _ in missing]
-                self.report(
-                    path, f"{len(missing):,} pictures were not downloaded: {names} ...", missing[0][0], "", lost
-                )
+                self.report(path, f"{len(missing):,} pictures were not downloaded: {some} ...", missing[0][0], "", lost)
             if known:
                 clips += in_groups(
                     Clip(
-                        key=path.stem,
+                        key=key,
                         subject="emotionet:*",
                         frames=np.array([line for line, _, _ in known]),
                         pictures=[picture for _, picture, _ in known],
@@ -75,7 +78,7 @@ class EmotioNet(Reader):
                         split="train",
                     )
                 )
-        unlisted = sorted(set(here) - {stem.lower() for stem in seen})
+        unlisted = sorted(set(here) - seen)
         if unlisted:
             self.report(self.root, f"{len(unlisted):,} pictures are in no list: {', '.join(unlisted[:3])} ...")
         return clips
@@ -87,9 +90,10 @@ class EmotioNet(Reader):
     def _csv(self, path: Path) -> list[tuple[int, str, Floats]]:
         lines = self.lines(path)
         if not lines:
+            if lines is not None:
+                self.report(path, "the file is empty")
             return []
-        reader = csv.reader(lines)
-        names = [name.strip().strip("'\"").strip() for name in next(reader)]
+        names = [name.strip().strip("'\"").strip() for name in _cells(lines[0])]
         columns = {
             place: int(found[1]) for place, name in enumerate(names) if (found := re.fullmatch(r"AU ?(\d+)", name))
         }
@@ -100,21 +104,36 @@ class EmotioNet(Reader):
         if strange:
             self.report(path, f"line 1: {', '.join(strange)[:40]!r} is neither a URL nor an AU; its codes are lost", 1)
         url = names.index("URL")
-        rows: list[tuple[int, str, Floats]] = []
-        for row in reader:
-            if row:
-                self._row(path, reader.line_num, row, url, columns, rows)
-        return rows
+        return self._rows(
+            path, [(i, _cells(line)) for i, line in enumerate(lines[1:], 2) if line.strip()], url, columns
+        )
 
     def _text(self, path: Path) -> list[tuple[int, str, Floats]]:
-        rows: list[tuple[int, str, Floats]] = []
-        columns = {number + 1: number for number in _AUS_OF_LISTS}
-        for number, line in enumerate(self.lines(path) or [], 1):
-            if line.strip():
-                self._row(path, number, line.rstrip("\n").split("\t"), 0, columns, rows)
+        lines = self.lines(path)
+        if lines is not None and not any(map(str.strip, lines)):
+            self.report(path, "the file is empty")
+        cells = [(i, line.split("\t")) for i, line in enumerate(lines or [], 1) if line.strip()]
+        return self._rows(path, cells, 0, {number + 1: number for number in _AUS_OF_LISTS})
+
+    def _rows(
+        self, path: Path, table: list[tuple[int, list[str]]], url: int, columns: dict[int, int]
+    ) -> list[tuple[int, str, Floats]]:
+        rows, bad = [], []
+        for line, row in table:
+            parsed = self._row(row, url, columns)
+            if parsed is None:
+                bad.append((line, ",".join(row)[:40]))
+            else:
+                rows.append((line, *parsed))
+        if bad:
+            more = f" (and {len(bad) - 1:,} more lines)" if len(bad) > 1 else ""
+            self.report(
+                path, f"expected a URL and codes 0, 1 or 999, found {bad[0][1]!r}{more}; line left out",
+                bad[0][0], "", [line for line, _ in bad],
+            )  # fmt: skip
         return rows
 
-    def _row(self, path: Path, line: int, row: list[str], url: int, columns: dict[int, int], rows: list) -> None:
+    def _row(self, row: list[str], url: int, columns: dict[int, int]) -> tuple[str, Floats] | None:
         present = not_coded(1)[0]
         try:
             stem = Path(row[url].strip().strip("'\"").split("?")[0]).stem
@@ -127,10 +146,16 @@ class EmotioNet(Reader):
                 if au in AU_INDEX and value != 999.0:
                     present[AU_INDEX[au]] = value
         except (ValueError, IndexError):
-            text = ",".join(row)[:40]
-            self.report(path, f"expected a URL and codes 0, 1 or 999, found {text!r}; line left out", line, "", [line])
-            return
-        rows.append((line, stem, present))
+            return None
+        return stem, present
+
+
+def _cells(line: str) -> list[str]:
+    """Cells of one line: a stray quote must not swallow the lines after it."""
+    try:
+        return next(csv.reader([line]), [])
+    except csv.Error:  # a cell without end
+        return [line]
 
 
 READER = EmotioNet

@@ -20,7 +20,7 @@ from data_modules.reader import PICTURES, Clip, Reader, in_groups, option
 from lit_faces.core.facs import EMOTION_INDEX
 
 _EMOTIONS = ("surprise", "fear", "disgust", "happiness", "sadness", "anger", "neutral")  # codes 1..7
-_ROW = re.compile(r"\s*((train|test)_0*(\d+)\.jpe?g)\s+(\d+)\s*", re.IGNORECASE)
+_ROW = re.compile(r"\s*((train|test)_0*(\d{1,9})\.jpe?g)\s+(\d{1,9})\s*", re.IGNORECASE)
 
 
 @dataclass

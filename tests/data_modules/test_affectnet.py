@@ -94,6 +94,7 @@ def test_uncertain_faces_are_kept_when_asked(original) -> None:
         ("1/abc2.jpg,a,b,c,d,,0,0,0", "expected a face box in numbers"),
         ("1/abc2.jpg,32,0,192,192,1;2;3,0,0,0", "expected 136 coordinates"),
         (",32,0,192,192,,0,0,0", "no picture is named"),
+        ("1/abc2.jpg,32,0,192,192,,0,0,0,7,8", "expected 9 columns, found 11"),
     ],
 )  # fmt: skip
 def test_a_broken_line_is_named_and_the_others_are_read(original, copy: Path, line: str, says: str) -> None:
@@ -172,3 +173,23 @@ def test_the_layout_must_be_there(copy: Path, tmp_path: Path) -> None:
         AffectNet(tmp_path / "nothing").clips()
     with pytest.raises(FileNotFoundError, match="AffectNet"):
         AffectNet(copy, release="2021").clips()
+
+
+def test_a_stray_quote_costs_no_lines(original, copy: Path) -> None:
+    for number in (2, 3):
+        line = (copy / "training.csv").read_text().splitlines()[number - 1]
+        set_line(copy, number, '"' + line)
+    reader = AffectNet(copy)
+    check(reader.clips(), original[1])
+    assert reader.problems == []
+
+
+@pytest.mark.parametrize("name", ["2/ABC2.JPG", "x" * 300 + ".jpg"])
+def test_names_in_another_case_are_found_and_absurd_ones_keep_their_row(original, copy: Path, name: str) -> None:
+    lines = (copy / "training.csv").read_text().splitlines()
+    set_line(copy, 3, lines[2].replace("2/abc2.jpg", name))
+    reader = AffectNet(copy)
+    clips = reader.clips()
+    check(clips, original[1])
+    said = [p.frames for _, _, p in reader.pictures(clips[0]) if p]
+    assert said == ([] if name.startswith("2") else ["3"])

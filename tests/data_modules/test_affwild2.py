@@ -87,7 +87,7 @@ def test_a_broken_line_of_aus_costs_its_own_frame(original, copy: Path, line: st
     check([clips["video55"], clips["7_left"]], original[1][1:])
 
 
-@pytest.mark.parametrize("line", ["8", "-2", "x", "1.5", "1,2"])
+@pytest.mark.parametrize("line", ["8", "-2", "x", "1.5", "1,2", "--1", "²"])
 def test_a_wrong_expression_is_named(original, copy: Path, line: str) -> None:
     add_line(copy / EMOTIONS, line)
     reader = AffWild2(copy)
@@ -134,3 +134,21 @@ def test_the_layout_must_be_there(copy: Path, tmp_path: Path) -> None:
     shutil.rmtree(copy / "annotations")
     with pytest.raises(FileNotFoundError, match="no annotations"):
         AffWild2(copy).clips()
+
+
+def test_a_video_of_both_years_does_not_change_the_split_of_others(copy: Path) -> None:
+    folder = copy / "annotations/AU_Set/Train_Set"  # sorted after AU_Detection_Challenge, where video55 is validation
+    folder.mkdir(parents=True)
+    rows = (copy / "annotations/AU_Detection_Challenge/Validation_Set/video55.txt").read_text()
+    for video in ("video55", "video56"):
+        (folder / f"{video}.txt").write_text(rows)
+    shutil.copytree(copy / CROPS / "video55", copy / CROPS / "video56")
+    reader = AffWild2(copy)
+    splits = {clip.key: clip.split for clip in reader.clips()}
+    assert splits["video55"] == "val" and splits["video56"] == "train"
+    assert any("AU_Set/Train_Set/video55.txt taken" in choice for choice in reader.choices)
+
+
+def test_folders_in_another_case_are_found(original, copy: Path) -> None:
+    (copy / CROPS / "video55").rename(copy / CROPS / "Video55")
+    check(AffWild2(copy).clips(), original[1])

@@ -81,6 +81,7 @@ def test_flat_folders_are_read_too(original, copy: Path) -> None:
         lambda line: cells_changed(line, 0, ""),
         lambda line: ",".join(line.split(",")[:30]),
         lambda line: "#!? damaged",
+        lambda line: '"' + line,
     ],
 )  # fmt: skip
 def test_a_broken_line_is_named_and_the_others_are_read(original, copy: Path, change) -> None:
@@ -104,7 +105,7 @@ def test_a_broken_line_of_an_old_list_is_named(original, copy: Path) -> None:
     check([clips[original[1][0].key]], original[1][:1])
 
 
-@pytest.mark.parametrize("how", ["binary", "folder", "missing"])
+@pytest.mark.parametrize("how", ["binary", "folder", "missing", "empty"])
 def test_a_list_that_cannot_be_read_costs_its_own_labels(original, copy: Path, how: str) -> None:
     (copy / CSV).unlink()
     if how == "folder":
@@ -146,3 +147,21 @@ def test_broken_pictures_are_named_when_they_are_read(original, copy: Path) -> N
 def test_the_layout_must_be_there(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="no list"):
         EmotioNet(tmp_path).clips()
+
+
+def test_a_text_that_is_no_list_is_one_problem(original, copy: Path) -> None:
+    (copy / "notes.txt").write_text("hello\n" * 50)
+    reader = EmotioNet(copy)
+    check(reader.clips(), original[1])
+    said = [problem for problem in reader.problems if problem.file == "notes.txt"]
+    assert [(p.line, p.frames) for p in said] == [(1, "1-50")] and "49 more lines" in said[0].reason
+
+
+def test_lists_of_one_name_have_keys_of_their_own(copy: Path) -> None:
+    (copy / "more").mkdir()
+    line = (copy / OLD).read_text().splitlines()[1]
+    (copy / "more" / OLD).write_text(line + "\n")
+    set_line(copy / OLD, 2, lambda _: "")
+    assert sorted(clip.key for clip in EmotioNet(copy).clips()) == [
+        "EmotioNet_FACS_aws_2020_24600_0000", "dataFile_0001_0000", "more_dataFile_0001_0000",
+    ]  # fmt: skip

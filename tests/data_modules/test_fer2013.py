@@ -74,7 +74,16 @@ def test_a_part_of_a_clip_has_its_own_pixels(original) -> None:
 
 
 @pytest.mark.parametrize(
-    "line", ["7,1 2 3,Training", "-1,1 2 3,Training", "x,1 2 3,Training", "3,1 2 3,Test", "#!? damaged", "3"]
+    "line",
+    [
+        "7,1 2 3,Training",
+        "-1,1 2 3,Training",
+        "x,1 2 3,Training",
+        "3,1 2 3,Test",
+        "#!? damaged",
+        "3",
+        pytest.param("1" * 5000 + ",1,Training", id="long"),
+    ],
 )
 def test_a_broken_row_is_named_and_the_others_keep_their_numbers(copy: Path, line: str) -> None:
     set_line(copy, TABLE, 3, lambda _: line)
@@ -93,6 +102,7 @@ def test_a_broken_row_is_named_and_the_others_keep_their_numbers(copy: Path, lin
         lambda line: ",".join([line[0], "-1 " + line.split(",")[1].split(" ", 1)[1], "Training"]),
         lambda line: line.replace(" ", " x", 1),
         lambda line: line[0] + ",,Training",
+        lambda line: line.replace(" ", " 99999999999999999999", 1),
     ],
 )  # fmt: skip
 def test_pixels_that_cannot_be_are_named(copy: Path, change) -> None:
@@ -144,3 +154,28 @@ def test_the_layout_must_be_there(copy: Path, tmp_path: Path) -> None:
     assert len(FER2013(copy).clips()) == 3, "FER+ is not needed for FER2013's own labels"
     with pytest.raises(FileNotFoundError, match=r"fer2013new\.csv"):
         FER2013(copy, labels="ferplus").clips()
+
+
+def test_a_usage_that_differs_between_the_tables_is_named(copy: Path) -> None:
+    set_line(copy, PLUS, 4, lambda line: line.replace("PublicTest", "Training"))
+    reader = FER2013(copy, labels="ferplus")
+    assert frames_of(reader.clips()) == {"train": [0, 1]}
+    said = problem_of(reader, PLUS, "Usage 'Training', but PublicTest in fer2013.csv")
+    assert (said.line, said.frames) == (4, "2")
+
+
+def test_votes_beyond_the_rows_are_named(copy: Path) -> None:
+    with (copy / PLUS).open("a") as handle:
+        handle.write("Training,fer0000005.png,9,0,0,0,0,0,0,0,0,0\n")
+    reader = FER2013(copy, labels="ferplus")
+    assert frames_of(reader.clips()) == {"train": [0, 1], "val": [2]}
+    assert problem_of(reader, PLUS, "votes have no row in fer2013.csv").frames == "5"
+
+
+def test_blank_lines_do_not_shift_the_line_that_is_named(copy: Path) -> None:
+    set_line(copy, TABLE, 1, lambda line: line + "\n\n")
+    set_line(copy, TABLE, 5, lambda _: "9,1,Training")
+    reader = FER2013(copy)
+    reader.clips()
+    said = problem_of(reader, TABLE, "expected 0..6")
+    assert (said.line, said.frames) == (5, "1")

@@ -69,6 +69,7 @@ def test_original_pictures_have_the_same_labels(original, copy: Path) -> None:
         ("train_00009.jpg 0", "expected 'train_00001.jpg 1..7'"),
         ("train_00009.jpg", "expected 'train_00001.jpg 1..7'"),
         ("valid_00009.jpg 5", "expected 'train_00001.jpg 1..7'"),
+        ("train_99999999999999999999.jpg 5", "expected 'train_00001.jpg 1..7'"),
     ],
 )  # fmt: skip
 def test_a_broken_line_is_named_and_the_others_are_read(original, copy: Path, line: str, says: str) -> None:
