@@ -85,7 +85,7 @@ def adapt(args: argparse.Namespace) -> dict[str, Any]:
 
     keep_freed_memory()
     began = time.monotonic()
-    _check(args)
+    check(args)
     detector = load_detector(args.detector)
     faces = read_labelled(args.person, detector.size)
     name = args.name or _one_name(faces, args.person)
@@ -118,7 +118,12 @@ def adapt(args: argparse.Namespace) -> dict[str, Any]:
     return figures
 
 
-def _check(args: argparse.Namespace) -> None:
+def check(args: argparse.Namespace) -> None:
+    """Refuse options that cannot be, before anything dear is begun.
+
+    Raises:
+        ValueError: names the option.
+    """
     import torch
 
     from lit_faces.tasks.learner import ALL_METHODS

@@ -45,7 +45,7 @@ def load_photo(path: Path | str, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     from PIL import Image, ImageOps, UnidentifiedImageError
 
     path = Path(path)
-    _check_file(path)
+    check_file(path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # checked below, with a message
@@ -67,16 +67,20 @@ def load_photo(path: Path | str, max_pixels: int = MAX_PIXELS) -> np.ndarray:
         raise ValueError(f"{path}: damaged or cut short ({error}); copy or download the photo again") from error
 
 
-def _check_file(path: Path) -> None:
-    """Exists, is a file, is not empty."""
+def check_file(path: Path, what: str = "photo") -> None:
+    """Exists, is a file, is not empty.
+
+    Raises:
+        FileNotFoundError, IsADirectoryError, ValueError: says which, with the nearest name.
+    """
     if path.is_dir():
-        raise IsADirectoryError(f"{path}: expected a photo, found a folder; name one file in it")
+        raise IsADirectoryError(f"{path}: expected a {what}, found a folder; name one file in it")
     if not path.is_file():
         near = difflib.get_close_matches(path.name, [p.name for p in path.parent.glob("*")], n=1)
         hint = f"; did you mean {path.parent / near[0]}?" if near else "; check the path (quotes around spaces?)"
-        raise FileNotFoundError(f"{path}: no such photo{hint}")
+        raise FileNotFoundError(f"{path}: no such {what}{hint}")
     if path.stat().st_size == 0:
-        raise ValueError(f"{path}: the file is empty (0 bytes); copy or download the photo again")
+        raise ValueError(f"{path}: the file is empty (0 bytes); copy or download the {what} again")
 
 
 def _too_large(path: Path, found: str, limit: int) -> ValueError:
@@ -172,6 +176,7 @@ def source_from_photo(
         "photo": path.name,
         "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
         "box": [box.left, box.top, box.right, box.bottom],
+        "score": round(box.score, 3),
         "crop": [round(cx, 3), round(cy, 3), round(side, 3)],
     }
     return FaceSample(crop, landmarks, subject=path.stem, source="photo", provenance=provenance)

@@ -92,7 +92,9 @@ class ShardWriter:
         self._tar = tarfile.TarFile(fileobj=self._file, mode="w", format=tarfile.USTAR_FORMAT)
         self._rows: list[dict[str, Any]] = []
 
-    def add(self, key: str, picture: bytes, suffix: str, row: dict[str, Any]) -> None:
+    def add(
+        self, key: str, picture: bytes, suffix: str, row: dict[str, Any], provenance: dict[str, Any] | None = None
+    ) -> None:
         """Add a face.
 
         Args:
@@ -100,10 +102,11 @@ class ShardWriter:
             picture: encoded picture.
             suffix: ``jpg`` or ``png``.
             row: the label columns of the index.
+            provenance: of a generated picture; kept in ``KEY.json`` only.
         """
         offset = self._tar.offset + _BLOCK
         row = {"key": key, "shard": self.number, "offset": offset, "length": len(picture), **row}
-        for name, data in ((f"{key}.{suffix}", picture), (f"{key}.json", _record(row))):
+        for name, data in ((f"{key}.{suffix}", picture), (f"{key}.json", _record(row, provenance))):
             info = tarfile.TarInfo(name)  # time, owner and mode are the same everywhere: equal input, equal bytes
             info.size = len(data)
             self._tar.addfile(info, io.BytesIO(data))
@@ -138,7 +141,7 @@ class ShardWriter:
         self._temporary.unlink(missing_ok=True)
 
 
-def _record(row: dict[str, Any]) -> bytes:
+def _record(row: dict[str, Any], provenance: dict[str, Any] | None = None) -> bytes:
     """The labels of one face as JSON; what is not coded is left out."""
     record: dict[str, Any] = {name: row[name] for name in ("subject", "clip", "frame", "source", "split")}
     for name in ("au_intensity", "au_occurrence"):
@@ -147,6 +150,8 @@ def _record(row: dict[str, Any]) -> bytes:
         record["emotion"] = EMOTIONS[row["emotion"]]
     if all(v == v for v in row["landmarks"][54:]):
         record["landmarks"] = [None if v != v else round(float(v), 2) for v in row["landmarks"]]
+    if provenance is not None:
+        record["provenance"] = provenance
     return json.dumps(record, separators=(",", ":")).encode()
 
 

@@ -4,20 +4,16 @@
     posed   = rest + muscles, jaw, lids                   (the parametric head, with people's mean strength)
     pixels  = perspective(rotation(posed)), framed as ``align_crop`` frames photographs
 
-Fitted to the landmarks of one photo by maximum a posteriori (Gauss-Newton, prior from the people), it gives the same
-face in another pose with other AUs: :meth:`LandmarkModel.retarget`.  What the fit could not explain (this person's own
-morphology) is carried along.
+Fitted to the landmarks of a photo or a clip (:mod:`lit_faces.persons.retarget`), it gives the same face in another pose
+with other AUs.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
-from lit_faces.core.facs import MAX_INTENSITY, NUM_AUS
-from lit_faces.core.landmarks import outer_eye_distance
+from lit_faces.core.facs import MAX_INTENSITY
 from lit_faces.rendering.camera import View, frame
 from lit_faces.rendering.parametric import HeadPose, ParametricHead
 from lit_faces.rendering.sampler import sample_people
@@ -25,9 +21,8 @@ from lit_faces.rendering.sampler import sample_people
 _POPULATION = 0x1A2D  # seed of the people that the modes are taken from: nobody else uses it
 _PEOPLE = 3_000
 _DISTANCE = 900.0  # camera to head, mm, where it is not known
-_POSE_SPREAD = (20.0, 12.0, 8.0)  # of the prior, degrees
-_JITTER_SPREAD = (0.05, 0.05, 0.08)
-_STEP = 1e-3  # of the finite differences
+POSE_SPREAD = (20.0, 12.0, 8.0)  # standard deviations of the prior, degrees
+JITTER_SPREAD = (0.05, 0.05, 0.08)  # place and log size of a face in its crop
 
 
 class _LandmarkHead(ParametricHead):
@@ -45,29 +40,6 @@ class _LandmarkHead(ParametricHead):
         found = (self.lid_vertices[:, None] == used[None]).nonzero()
         self.lid_side, self.lid_is_ball = self.lid_side[found[:, 0]], self.lid_is_ball[found[:, 0]]
         self.lid_vertices = found[:, 1]
-
-
-@dataclass
-class FittedFace:
-    """A face that was fitted to landmarks.
-
-    Attributes:
-        identity: float32 (K,), standard deviations.
-        pose: float32 (3,), yaw, pitch, roll in degrees.
-        jitter: float32 (3,), place and log size of the face in its crop.
-        au: float32 (19,), intensities of the fitted picture, 0..5.
-        residual: float32 (68, 2), pixels: what the fit does not explain.
-        size: side of the crop, pixels.
-        error: mean length of the residual over the distance of the outer eye corners (NME).
-    """
-
-    identity: Tensor
-    pose: Tensor
-    jitter: Tensor
-    au: Tensor
-    residual: Tensor
-    size: int
-    error: float
 
 
 class LandmarkModel:
@@ -95,7 +67,15 @@ class LandmarkModel:
         active = (au / MAX_INTENSITY).clamp(0.0, 1.0) ** self.gamma * self.amplitude
         return self.head.pose(self.mean + identity @ self.modes, active, active)
 
-    def project(self, identity: Tensor, pose: Tensor, au: Tensor, jitter: Tensor, size: int) -> Tensor:
+    def project(
+        self,
+        identity: Tensor,
+        pose: Tensor,
+        au: Tensor,
+        jitter: Tensor,
+        size: int,
+        correction: Tensor | None = None,
+    ) -> Tensor:
         """Landmarks in pixels of a crop, (B, 68, 2).
 
         Args:
@@ -104,81 +84,33 @@ class LandmarkModel:
             au: (B, 19), 0..5.
             jitter: (B, 3).
             size: side of the crop.
+            correction: (68, 3) or (B, 68, 3), mm in the head's axes, added to the landmarks; it does not move the crop.
         """
-        mesh = self.landmarks(identity, au)
-        view: View = frame(mesh.rest, pose, torch.full_like(pose[:, 0], _DISTANCE), jitter, size)
-        return view.project(view.to_camera(mesh.landmarks))
+        mesh, view = self._view(identity, pose, au, jitter, size)
+        points = mesh.landmarks if correction is None else mesh.landmarks + correction
+        return view.project(view.to_camera(points))
 
-    def fit(
-        self, landmarks: Tensor, size: int, au: Tensor | None = None, noise: float = 0.005, steps: int = 12
-    ) -> FittedFace:
-        """The most probable face for 68 landmarks of an aligned crop.
+    def lift(self, identity: Tensor, pose: Tensor, au: Tensor, jitter: Tensor, size: int, offset: Tensor) -> Tensor:
+        """Displacements in mm in the head's axes that move the landmarks by ``offset`` pixels, parallel to the picture.
 
         Args:
-            landmarks: float (68, 2), pixels; NaN rows are left out.
+            identity: (B, K).
+            pose: (B, 3), degrees.
+            au: (B, 19), 0..5.
+            jitter: (B, 3).
             size: side of the crop.
-            au: float (19,), known intensities; NaN = to be estimated. None: all are.
-            noise: standard deviation of the landmarks, share of the crop.
-            steps: of Gauss-Newton.
-
-        Raises:
-            ValueError: fewer than 40 landmarks are known, or another shape.
-        """
-        if landmarks.shape != (68, 2):
-            raise ValueError(f"landmarks: expected (68, 2), got {tuple(landmarks.shape)}")
-        known = landmarks.isfinite().all(1)
-        if int(known.sum()) < 40:
-            raise ValueError(f"landmarks: only {int(known.sum())} of 68 are known; a fit needs 40")
-        given = torch.full((NUM_AUS,), float("nan")) if au is None else au.float()
-        free = given.isnan().nonzero()[:, 0]
-        count = len(self.modes)
-        spread = torch.cat([torch.ones(count), torch.tensor([*_POSE_SPREAD, *_JITTER_SPREAD]), torch.ones(len(free))])
-        observed = landmarks.float()[known]
-
-        def pixels(parameters: Tensor) -> Tensor:
-            identity, pose, jitter, level = (parameters * spread).split([count, 3, 3, len(free)], 1)
-            aus = given.nan_to_num(0.0).expand(len(parameters), -1).clone()
-            aus[:, free] = level
-            return self.project(identity, pose, aus, jitter, size)
-
-        point = torch.zeros(1, len(spread))
-        weight = 1.0 / (noise * size)
-        for _ in range(steps):
-            offsets = torch.cat([torch.zeros(1, len(spread)), torch.eye(len(spread)) * _STEP])
-            values = pixels(point + offsets)[:, known].flatten(1)
-            jacobian = ((values[1:] - values[:1]) / _STEP * weight).T
-            left = (observed.flatten() - values[0]) * weight
-            normal = jacobian.T @ jacobian + torch.eye(len(spread))
-            point = point + torch.linalg.solve(normal, jacobian.T @ left - point[0])[None]
-            if len(free):  # intensities stay in their range
-                point[:, -len(free) :] = point[:, -len(free) :].clamp(0.0, MAX_INTENSITY)
-        residual = torch.zeros(68, 2)
-        residual[known] = observed - pixels(point)[0][known]
-        identity, pose, jitter, level = (point[0] * spread).split([count, 3, 3, len(free)])
-        aus = given.clone()
-        aus[free] = level
-        error = residual[known].norm(dim=1).mean() / outer_eye_distance(pixels(point))[0]
-        return FittedFace(identity, pose, jitter, aus, residual, size, float(error))
-
-    def retarget(self, face: FittedFace, pose: Tensor, au: Tensor) -> Tensor:
-        """The fitted person in other poses, with other AUs.
-
-        Args:
-            face: of :meth:`fit`.
-            pose: float (B, 3), yaw, pitch, roll in degrees.
-            au: float (B, 19), 0..5.
+            offset: (B, 68, 2), pixels.
 
         Returns:
-            float32 (B, 68, 2), pixels of a crop of the same size and framing.
+            (B, 68, 3), to be given to :meth:`project` as ``correction``.
         """
-        count = len(pose)
-        identity, jitter = face.identity.expand(count, -1), face.jitter.expand(count, -1)
-        turn = torch.deg2rad(pose[:, 2] - face.pose[2])
-        turned = torch.stack(
-            [
-                turn.cos()[:, None] * face.residual[:, 0] - turn.sin()[:, None] * face.residual[:, 1],
-                turn.sin()[:, None] * face.residual[:, 0] + turn.cos()[:, None] * face.residual[:, 1],
-            ],
-            -1,
-        )
-        return self.project(identity, pose, au, jitter, face.size) + turned
+        mesh, view = self._view(identity, pose, au, jitter, size)
+        depth = view.to_camera(mesh.landmarks)[..., 2]
+        distance = view.distance[:, None]
+        mm = offset * offset.new_tensor([1.0, -1.0]) / view.scale[:, None, None]
+        mm = mm * ((distance - depth) / distance)[..., None]
+        return torch.cat([mm, torch.zeros_like(mm[..., :1])], 2) @ view.rotation
+
+    def _view(self, identity: Tensor, pose: Tensor, au: Tensor, jitter: Tensor, size: int) -> tuple[HeadPose, View]:
+        mesh = self.landmarks(identity, au)
+        return mesh, frame(mesh.rest, pose, torch.full_like(pose[:, 0], _DISTANCE), jitter, size)

@@ -18,13 +18,14 @@ from lit_faces.core.sample import FaceBatch, to_uint8
 from lit_faces.core.seeding import generator_for
 from lit_faces.models.generators.fused import FusedGenerator
 from lit_faces.persons.landmark_model import LandmarkModel
+from lit_faces.persons.plan import plausible
+from lit_faces.persons.retarget import fit_photo, retarget
 from lit_faces.tasks.personal import joined
 from lit_faces.tasks.reenactment import ReenactmentGAN
 
 _PLAN = 0x91A7
 _BATCH = 16
 _YAW, _PITCH, _ROLL = 22.0, 8.0, 4.0  # degrees: limit, and standard deviations
-_EXCLUSIVE = ((25, 23), (25, 24), (5, 43), (26, 27))  # the second gives way
 
 
 def load_generator(path: Path | str = "packaged") -> ReenactmentGAN:
@@ -84,16 +85,7 @@ def sample_plan(count: int, seed: int, focus: tuple[int, ...] = (6, 17)) -> tupl
         others = torch.randperm(NUM_AUS, generator=draws)[: int(torch.randint(3, (), generator=draws))]
         for column in {int(order[row]), *others.tolist()}:
             au[row, column] = level[row, column]
-    return pose, _plausible(au.clamp(0.0, MAX_INTENSITY))
-
-
-def _plausible(au: Tensor) -> Tensor:
-    """An open jaw parts the lips; what cannot happen together gives way."""
-    jaw = torch.maximum(au[:, AU_INDEX[26]], au[:, AU_INDEX[27]])
-    au[:, AU_INDEX[25]] = torch.maximum(au[:, AU_INDEX[25]], jaw)
-    for stays, goes in _EXCLUSIVE:
-        au[:, AU_INDEX[goes]] *= au[:, AU_INDEX[stays]] < 0.3
-    return au
+    return pose, plausible(au.clamp(0.0, MAX_INTENSITY))
 
 
 @torch.inference_mode()
@@ -116,9 +108,9 @@ def synthesise(generator: ReenactmentGAN, model: LandmarkModel, photo: FaceBatch
     """
     if len(photo) != 1:
         raise ValueError(f"photo: expected one face, got {len(photo)}")
-    face = model.fit(photo.landmarks[0], photo.image.shape[-1], photo.au_intensity[0])
+    face = fit_photo(model, photo.landmarks[0], photo.image.shape[-1], photo.au_intensity[0])
     pose, au = sample_plan(count, seed)
-    landmarks = model.retarget(face, pose, au)
+    landmarks = retarget(model, face, pose, au)
     images = []
     for start in range(0, count, _BATCH):
         pick = slice(start, start + _BATCH)

@@ -1,0 +1,90 @@
+"""A report as one HTML file that needs neither network nor server: pictures inside, readable on a phone."""
+
+from __future__ import annotations
+
+import base64
+import html
+from collections.abc import Sequence
+from pathlib import Path
+
+from lit_faces.core.shards import replace_file
+
+_STYLE = """
+:root { color-scheme: light dark; --line: #8884; --soft: #8882; --accent: #3a6ea5; }
+* { box-sizing: border-box; }
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 76rem; margin: 0 auto; padding: 1rem; }
+h1 { font-size: 1.6rem; margin: .4rem 0; } h2 { font-size: 1.2rem; margin: 2rem 0 .4rem; }
+figure { margin: 1rem 0; } img { max-width: 100%; height: auto; display: block; border-radius: 4px; background: #fff; }
+figcaption { font-size: .9rem; opacity: .8; margin-top: .3rem; }
+.scroll { overflow-x: auto; }
+table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums; }
+th, td { border-bottom: 1px solid var(--line); padding: .25rem .6rem; text-align: right; white-space: nowrap; }
+th:first-child, td:first-child { text-align: left; } thead th { border-bottom: 2px solid var(--line); }
+tr.bad td { color: #b3261e; } .facts { display: flex; flex-wrap: wrap; gap: .6rem; padding: 0; list-style: none; }
+.facts li { background: var(--soft); border-radius: 6px; padding: .5rem .8rem; }
+.facts b { display: block; font-size: 1.25rem; } .note { border-left: 3px solid var(--accent); padding-left: .8rem; }
+"""
+
+
+class Page:
+    """A page that is built from top to bottom.
+
+    Args:
+        title: of the page.
+    """
+
+    def __init__(self, title: str) -> None:
+        self.title = title
+        self._parts: list[str] = [f"<h1>{html.escape(title)}</h1>"]
+
+    def heading(self, text: str) -> None:
+        """A section."""
+        self._parts.append(f"<h2>{html.escape(text)}</h2>")
+
+    def text(self, text: str, note: bool = False) -> None:
+        """A paragraph; a note stands out."""
+        self._parts.append(f"<p{' class=note' if note else ''}>{html.escape(text)}</p>")
+
+    def facts(self, facts: Sequence[tuple[str, str]]) -> None:
+        """Figures in large type, each with what it is."""
+        items = "".join(f"<li><b>{html.escape(value)}</b>{html.escape(name)}</li>" for name, value in facts)
+        self._parts.append(f"<ul class=facts>{items}</ul>")
+
+    def picture(self, path: Path, caption: str, largest: int | None = None) -> None:
+        """A PNG or JPEG, put into the page.
+
+        Args:
+            path: file.
+            caption: what it shows; also read aloud.
+            largest: width in CSS pixels, at most.
+        """
+        kind = "png" if path.suffix == ".png" else "jpeg"
+        data = base64.b64encode(path.read_bytes()).decode()
+        width = f' style="width:{largest}px"' if largest else ""
+        words = html.escape(caption)
+        self._parts.append(
+            f'<figure><img{width} alt="{words}" src="data:image/{kind};base64,{data}">'
+            f"<figcaption>{words}</figcaption></figure>"
+        )
+
+    def table(self, head: Sequence[str], rows: Sequence[Sequence[object]], bad: Sequence[int] = ()) -> None:
+        """A table that scrolls sideways on small screens; ``bad`` rows are marked."""
+        cells = "".join(f"<th>{html.escape(name)}</th>" for name in head)
+        lines = []
+        for number, row in enumerate(rows):
+            mark = " class=bad" if number in bad else ""
+            lines.append(f"<tr{mark}>" + "".join(f"<td>{html.escape(str(cell))}</td>" for cell in row) + "</tr>")
+        self._parts.append(
+            f"<div class=scroll><table><thead><tr>{cells}</tr></thead><tbody>{''.join(lines)}</tbody></table></div>"
+        )
+
+    def write(self, path: Path) -> Path:
+        """Write the page, whole or not at all."""
+        head = (
+            '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+            '<meta name="viewport" content="width=device-width, initial-scale=1"><link rel="icon" href="data:,">'
+            f"<title>{html.escape(self.title)}</title><style>{_STYLE}</style></head><body>"
+        )
+        path.parent.mkdir(parents=True, exist_ok=True)
+        replace_file(path, f"{head}{''.join(self._parts)}</body></html>\n".encode())
+        return path
