@@ -204,7 +204,10 @@ def _choose_face(boxes: list[Box], face: int | None, path: Path, extent: str) ->
         return boxes[0]
     listing = "; ".join(f"face={index} at {_describe(box)}" for index, box in enumerate(boxes))
     if face is None:
-        raise ValueError(f"{path}: {len(boxes)} faces found, one expected; crop the photo or choose one: {listing}")
+        raise ValueError(
+            f"{path}: {len(boxes)} faces found, one expected; crop the photo or choose one: {listing} "
+            "(on the command line: --face NUMBER)"
+        )
     if not 0 <= face < len(boxes):
         raise ValueError(f"{path}: face={face} does not exist, found {len(boxes)}: {listing}")
     return boxes[face]

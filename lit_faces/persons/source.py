@@ -51,6 +51,8 @@ _NEUTRAL, _ABSENT, _OUTLIER = 0.5, 0.8, 0.05  # priors: a neutral picture; an AU
 _SMILE = 0.8  # AU12 of the landmark fit beyond which it is sure; resting faces: 0.1 +- 0.2
 _SMILE_GAIN = 1.5  # the fit's prior pulls to 0
 _PARTED, _PARTED_LEVEL = 0.09, 2.5  # gap of the inner lips over the outer-eye distance; the AU25 that it says at least
+_EYES, _SHUT_LEVEL = (0.19, 0.12), 4.5  # aspect ratio of eyes that begin to shut, and that are shut; AU43 then
+_BLOCK = 60  # driving frames that are fitted together: more do not change the identity, and cost memory
 _FAR = 10.0  # degrees of yaw between two source frames of a clip
 _ASKED = re.compile(r"^(?:au)?0*(\d+)=(\d+(?:\.\d+)?)$", re.IGNORECASE)
 
@@ -108,9 +110,10 @@ def likely_intensities(readings: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def seen_in_landmarks(readings: Tensor, landmarks: Tensor, fits: list[FittedFace]) -> Tensor:
-    """Readings (B, 19), raised where landmarks show a smile or parted lips that the detector hardly sees.
+    """Readings (B, 19), raised where landmarks show a smile, parted lips or closed eyes that the detector hardly sees.
 
-    A detector that was trained on rendered faces reads half of the smiles of photographs as weak; landmarks do not.
+    A detector that was trained on rendered faces reads half of the smiles of photographs as weak, and closed eyes as
+    open; landmarks do not.
 
     Args:
         readings: float (B, 19), 0..5.
@@ -124,7 +127,19 @@ def seen_in_landmarks(readings: Tensor, landmarks: Tensor, fits: list[FittedFace
     found[:, AU_INDEX[12]] = torch.maximum(found[:, AU_INDEX[12]], sure)
     parted = _PARTED_LEVEL * (gap > _PARTED)
     found[:, AU_INDEX[25]] = torch.maximum(found[:, AU_INDEX[25]], parted)
+    shut = _SHUT_LEVEL * ((_EYES[0] - eye_aspect_ratio(landmarks)) / (_EYES[0] - _EYES[1])).clamp(0.0, 1.0)
+    found[:, AU_INDEX[43]] = torch.maximum(found[:, AU_INDEX[43]], shut)
     return found
+
+
+def eye_aspect_ratio(landmarks: Tensor) -> Tensor:
+    """Height over width of the eyes' openings (Soukupova and Cech 2016), both eyes' mean: (B, 68, 2) to (B,)."""
+    found = []
+    for first in (36, 42):
+        corner = landmarks[:, first : first + 6]
+        height = (corner[:, [1, 2]] - corner[:, [5, 4]]).norm(dim=2).mean(1)
+        found.append(height / (corner[:, 0] - corner[:, 3]).norm(dim=1))
+    return torch.stack(found).mean(0)
 
 
 def stated_intensities(text: str) -> Tensor:
@@ -316,17 +331,15 @@ def acting(faces: FaceBatch, model: LandmarkModel, read: Reader) -> tuple[list[F
         read: a generic AU detector.
 
     Returns:
-        T fits, and intensities (T, 19): of the detector where an AU hardly moves landmarks, of both where it does.
+        T fits (those of a block of frames share one identity), and intensities (T, 19).
     """
     found = read(faces.image).float()
     rest = found.quantile(0.1, dim=0)  # most of an AU's resting reading is morphology
     level = (found - rest).clamp_min(0.0) * (MAX_INTENSITY / (MAX_INTENSITY - rest).clamp_min(1.0))
-    pick = torch.linspace(0, len(faces) - 1, min(len(faces), 40)).round().long().unique()
-    shape = fit_clip(model, faces.landmarks[pick], faces.image.shape[-1])
-    seen = seen_in_landmarks(level[pick], faces.landmarks[pick], shape)
-    level[pick] = seen
     fits: list[FittedFace] = []
-    for start in range(0, len(faces), 60):  # a frame more does not change the identity: blocks keep the memory flat
-        part = slice(start, start + 60)
-        fits += fit_clip(model, faces.landmarks[part], faces.image.shape[-1], level[part], free_jaw=True)
+    for start in range(0, len(faces), _BLOCK):
+        part = slice(start, start + _BLOCK)
+        points, size = faces.landmarks[part], faces.image.shape[-1]
+        level[part] = seen_in_landmarks(level[part], points, fit_clip(model, points, size))
+        fits += fit_clip(model, points, size, level[part], free_jaw=True)
     return fits, level

@@ -75,6 +75,10 @@ def test_smiles_and_parted_lips_are_seen_in_landmarks(model):
     assert float(found[0, AU_INDEX[12]]) > 2.0 and float(found[0, AU_INDEX[25]]) == 2.5
     rest = model.project(still, torch.zeros(1, 3), 0 * au, torch.zeros(1, 3), 128)
     assert float(seen_in_landmarks(torch.zeros(1, NUM_AUS), rest, fit_clip(model, rest, 128)).max()) == 0
+    shut = rest.clone()
+    shut[:, [37, 38, 43, 44]] = shut[:, [41, 40, 47, 46]]
+    found = seen_in_landmarks(torch.zeros(1, NUM_AUS), shut, fit_clip(model, shut, 128))
+    assert float(found[0, AU_INDEX[43]]) == 4.5 and float(found.sum()) == 4.5
 
 
 @pytest.mark.parametrize("text", ["6=9", "3=1", "6:2", "6=2;12=1", "", "AU6=-1"])
