@@ -241,7 +241,7 @@ def main() -> None:
     parser.add_argument("--ict", help="ICT-FaceKit: a checkout or its packed npz")
     parser.add_argument("--balance", type=int)
     parser.add_argument("--n", type=int, default=500)
-    parser.add_argument("--attempts", type=int, default=5)
+    parser.add_argument("--attempts", type=int, default=8)
     parser.add_argument("--sources", type=int)
     parser.add_argument("--tolerances", type=int)
     parser.add_argument("--photos", type=Path)

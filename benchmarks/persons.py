@@ -186,7 +186,7 @@ def main() -> None:
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--split", choices=("val", "test"), default="test")
     parser.add_argument("--n", type=int, default=300)
-    parser.add_argument("--attempts", type=int, default=5)
+    parser.add_argument("--attempts", type=int, default=8)
     parser.add_argument("--head", default="parametric", help="parametric, or ict:PATH")
     parser.add_argument("--labels", default="agreed", help="with commas: asked, achieved, agreed")
     parser.add_argument("--source-au", default="auto")

@@ -43,7 +43,7 @@ def add_source_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--name", help="of the person (default: the file's name)")
     parser.add_argument("--generator", default="packaged", help="weights (.safetensors), or packaged (default)")
     parser.add_argument("--judge", default="packaged", help="who verifies: weights, or packaged (default)")
-    parser.add_argument("--attempts", type=int, default=5, help="for each picture, at most (default: 5)")
+    parser.add_argument("--attempts", type=int, default=8, help="for each picture, at most (default: 8)")
     parser.add_argument("--labels", default="agreed", help=f"{', '.join(LABELS)} (default: agreed)")
     parser.add_argument("--max-nme", type=float, default=limits.nme, help=f"landmark error (default: {limits.nme})")
     parser.add_argument(
@@ -198,10 +198,10 @@ def tell(figures: Figures, args: argparse.Namespace, seconds: float) -> None:
     Raises:
         ValueError: nothing was kept.
     """
-    print(
-        f"{figures.kept} of {figures.slots} pictures kept ({figures.attempts} asked for, {seconds:.0f} s); asked "
-        f"against achieved: ICC AU6 {figures.icc_kept['AU06']:.2f}, AU17 {figures.icc_kept['AU17']:.2f}"
-    )
+    print(f"{figures.kept} of {figures.slots} pictures kept ({figures.attempts} asked for, {seconds:.0f} s)")
+    if not getattr(args, "no_verify", False):
+        icc = ", ".join(f"AU{n} {figures.icc_kept[f'AU{n:02d}']:.2f}" for n in (6, 17))
+        print(f"asked against achieved, ICC(3,1) of what was kept: {icc}")
     if figures.short:
         some = ", ".join(figures.short[:8])
         print(f"cells with too few pictures: {some}{' ...' if len(figures.short) > 8 else ''}")

@@ -27,6 +27,7 @@ _YAW_SLACK, _PITCH_SPREAD, _ROLL_SPREAD = 7.0, 6.0, 3.0
 LEVELS = {"low": 1.5, "middle": 3.0, "high": 4.5}
 _LEVEL_SLACK = 0.5
 _STREAM, _ORDER = 0x91A8, 0x91A9
+_PLAIN = 2  # attempts from which a slot is asked without companions
 _RETRY_POSE, _RETRY_LEVEL = (4.0, 3.0, 2.0), 0.35  # how far later attempts vary a fixed slot
 
 
@@ -81,10 +82,12 @@ class Plan:
                 slack = torch.maximum(slack, torch.tensor(_RETRY_POSE))
             pose = pose + slack * uniform[:3]
             vary = max(self.level_slack, _RETRY_LEVEL if attempt else 0.0)
+            if attempt >= _PLAIN:  # stubborn: both ends of the cell in turn, and nothing beside the lead
+                uniform[3] = 1.0 if attempt % 2 else -1.0
             lead = int(self.lead[slot])
             shown = au > 0 if lead < 0 else torch.arange(NUM_AUS) == lead
             au = torch.where(shown & (au > 0), (au + vary * uniform[3]).clamp(0.3, MAX_INTENSITY), au)
-            if self.extras and lead >= 0:
+            if self.extras and lead >= 0 and attempt < _PLAIN:
                 au = self._with_extras(au, lead, draws)
             poses.append(pose)
             aus.append(au)

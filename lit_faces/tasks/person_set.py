@@ -64,7 +64,7 @@ class Settings:
 
     generator: str = "packaged"
     judge: str = "packaged"
-    attempts: int = 5
+    attempts: int = 8
     labels: str = "agreed"
     verify: bool = True
     tolerances: Tolerances = field(default_factory=Tolerances)

@@ -67,6 +67,14 @@ def test_attempts_stay_in_their_cell(attempt):
         assert compatible(set((au[k] >= 0.3).nonzero()[:, 0].tolist()))
 
 
+def test_stubborn_slots_are_asked_plainly_at_both_ends_of_their_cell():
+    plan = balanced(57, seed=1)
+    singles = [k for k in range(57) if plan.lead[k] >= 0 and int(plan.lead[k]) not in (AU_INDEX[26], AU_INDEX[27])]
+    early, low, high = (plan.ask(singles, attempt)[1] for attempt in (0, 2, 3))
+    assert int((early > 0).sum()) > len(singles) and int((low > 0).sum()) == int((high > 0).sum()) == len(singles)
+    torch.testing.assert_close((high - low).sum(1), torch.ones(len(singles)))
+
+
 def test_impossible_faces_give_way_to_the_lead():
     au = torch.zeros(1, NUM_AUS)
     au[0, AU_INDEX[24]], au[0, AU_INDEX[26]] = 3.0, 4.0

@@ -105,7 +105,7 @@ def test_two_processes_make_the_same_set(tmp_path, source, small_chunks):
 
 def test_a_folder_holds_one_set(tmp_path, source, small_chunks):
     write_set(tmp_path, source, balanced(3), Settings(verify=False))
-    with pytest.raises(ValueError, match=r"settings\.json: this folder was begun with attempts = 5, asked is 4"):
+    with pytest.raises(ValueError, match=r"settings\.json: this folder was begun with attempts = 8, asked is 4"):
         write_set(tmp_path, source, balanced(3), Settings(verify=False, attempts=4))
     with pytest.raises(ValueError, match="begun with seed = 0, asked is 1"):
         write_set(tmp_path, source, balanced(3, seed=1), Settings(verify=False))
