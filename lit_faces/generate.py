@@ -60,6 +60,7 @@ def build_parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser(
         prog=PROGRAM,
+        usage="%(prog)s PHOTO|CLIP --out DIR [options]",
         description="From a photo or a clip of a person: labelled pictures in other poses, with other AUs, verified.",
         epilog=f"example: {PROGRAM} anna.jpg --out anna_set --n 300 && python -m lit_faces.adapt --person anna_set "
         "--out anna_detector. Use a person's photo only with that person's consent.",

@@ -30,6 +30,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     parser = argparse.ArgumentParser(
         prog=PROGRAM,
+        usage="%(prog)s PHOTO|CLIP --out DIR [options]",
         description="From a photo or a clip to the person's own AU detector: generate, verify, adapt, report.",
         epilog=f"example: {PROGRAM} anna.jpg --out anna. The next person: {PROGRAM} ben.jpg --out "
         "ben --detector anna/detector/detector.safetensors --memory anna/detector/memory.safetensors",
