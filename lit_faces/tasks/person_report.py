@@ -25,6 +25,7 @@ from lit_faces.tasks.person_set import Attempt
 BALANCE = 0.2  # a cell may have so many pictures fewer than planned
 _SHEET_COLUMNS = 9
 _SHOWN_REJECTED = 24
+_LOOKED_AT = 1_000  # pictures that the contact sheet chooses from, about
 
 
 @dataclass
@@ -146,8 +147,9 @@ def write_report(
     """
     figures = summarise(plan, attempts)
     shards = ShardSet(out)
-    faces = shards.gather(range(len(shards))).image if len(shards) else torch.zeros(0, 3, 128, 128, dtype=torch.uint8)
-    cells = [shards.words["clip"][code] for code in shards.clip]
+    rows = np.arange(0, len(shards), max(1, len(shards) // _LOOKED_AT))
+    faces = shards.gather(rows).image if len(shards) else torch.zeros(0, 3, 128, 128, dtype=torch.uint8)
+    cells = [shards.words["clip"][code] for code in shards.clip[rows]]
     page = Page(f"{source.name}: {figures.kept} generated pictures")
     if first is not None:
         first(page)

@@ -20,6 +20,7 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, field
 from multiprocessing import get_context
 from pathlib import Path
@@ -44,7 +45,7 @@ from lit_faces.tasks.synthesis import load_generator
 VERSION = 1  # raise it when the same settings give other pictures
 CHUNK = 40
 _BATCH = 20
-_SHOWN_REJECTED = 3  # a chunk
+_SHOWN_REJECTED, _SHOWN_CHUNKS = 3, 30  # rejected pictures of a chunk that are kept to look at, of the first chunks
 _SETTINGS = "settings.json"
 
 
@@ -269,7 +270,7 @@ def write_set(
 
     Raises:
         ValueError: ``out`` holds a set of another person, plan or settings.
-        OSError: the disk is full; what is written stays.
+        OSError: the disk is full, or a process died; what is written stays.
     """
     key = fingerprint(source, plan, settings)
     _check_weights(settings)
@@ -389,6 +390,11 @@ def _work(
         try:
             for done in as_completed(flying):
                 yield flying[done], done.result()
+        except BrokenProcessPool as error:
+            raise OSError(
+                f"{out}: a process died (too little memory?); what is done stays: run the same command again, with "
+                "fewer --jobs"
+            ) from error
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
@@ -424,7 +430,7 @@ def write_chunk(maker: SetMaker, out: Path, number: int, slots: list[int], key: 
     by_slot = {attempt.slot: attempt for attempt in attempts if attempt.kept}
     faces = maker.batch(attempts, kept)
     folder = out / "rejected"
-    for slot, round_, image in rejected[:_SHOWN_REJECTED]:
+    for slot, round_, image in rejected[: _SHOWN_REJECTED if number < _SHOWN_CHUNKS else 0]:
         folder.mkdir(exist_ok=True)
         replace_file(folder / f"{slot:06d}-{round_}.png", encode_png(image, {"rejected": "yes"}))
     writer = ShardWriter(out, number, key)

@@ -4,6 +4,8 @@ import csv
 import io
 import json
 import tarfile
+from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 
 import pytest
@@ -101,6 +103,32 @@ def test_two_processes_make_the_same_set(tmp_path, source, small_chunks):
     write_set(tmp_path / "one", source, plan, settings, jobs=1)
     write_set(tmp_path / "two", source, plan, settings, jobs=2)
     assert files(tmp_path / "one") == files(tmp_path / "two")
+
+
+def test_a_process_that_dies_is_said_so_and_nothing_is_lost(tmp_path, source, small_chunks, monkeypatch):
+    class Broken:
+        def __init__(self, *_, **__):
+            pass
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            return False
+
+        def submit(self, *_):
+            future = Future()
+            future.set_exception(BrokenProcessPool("killed"))
+            return future
+
+        def shutdown(self, **_):
+            pass
+
+    monkeypatch.setattr(person_set, "ProcessPoolExecutor", Broken)
+    with pytest.raises(OSError, match=r"a process died .* run the same command again"):
+        write_set(tmp_path, source, balanced(6, seed=4), Settings(attempts=1), jobs=2)
+    monkeypatch.undo()
+    assert (tmp_path / "settings.json").is_file()
 
 
 def test_a_folder_holds_one_set(tmp_path, source, small_chunks):
