@@ -13,6 +13,7 @@ VERBS = {
     "folds": "an experiment over the published folds, one table",
     "evaluate": "a detector on a labelled set, with intervals over people",
     "study": "ways of learning people, compared",
+    "report": "runs side by side, one HTML file",
     "prepare": "read a public data set once, and keep its faces as shards",
     "render": "rendered faces with FACS truth",
 }

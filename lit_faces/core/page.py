@@ -16,7 +16,8 @@ body { font: 16px/1.5 system-ui, sans-serif; max-width: 76rem; margin: 0 auto; p
 h1 { font-size: 1.6rem; margin: .4rem 0; } h2 { font-size: 1.2rem; margin: 2rem 0 .4rem; }
 figure { margin: 1rem 0; } img { max-width: 100%; height: auto; display: block; border-radius: 4px; background: #fff; }
 figcaption { font-size: .9rem; opacity: .8; margin-top: .3rem; }
-.scroll { overflow-x: auto; }
+.scroll { overflow-x: auto; } .row { display: flex; flex-wrap: wrap; gap: 1rem; }
+.row figure { flex: 1 1 20rem; min-width: 0; margin: 0; }
 table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums; }
 th, td { border-bottom: 1px solid var(--line); padding: .25rem .6rem; text-align: right; white-space: nowrap; }
 th:first-child, td:first-child { text-align: left; } thead th { border-bottom: 2px solid var(--line); }
@@ -58,14 +59,14 @@ class Page:
             caption: what it shows; also read aloud.
             largest: width in CSS pixels, at most.
         """
-        kind = "png" if path.suffix == ".png" else "jpeg"
-        data = base64.b64encode(path.read_bytes()).decode()
-        width = f' style="width:{largest}px"' if largest else ""
-        words = html.escape(caption)
-        self._parts.append(
-            f'<figure><img{width} alt="{words}" src="data:image/{kind};base64,{data}">'
-            f"<figcaption>{words}</figcaption></figure>"
-        )
+        self._parts.append(_figure(path, caption, largest))
+
+    def pictures(self, shown: Sequence[tuple[Path, str]]) -> None:
+        """Pictures with their captions side by side, below each other on a narrow screen."""
+        if len(shown) == 1:
+            self.picture(*shown[0])
+        else:
+            self._parts.append(f"<div class=row>{''.join(_figure(path, caption) for path, caption in shown)}</div>")
 
     def table(self, head: Sequence[str], rows: Sequence[Sequence[object]], bad: Sequence[int] = ()) -> None:
         """A table that scrolls sideways on small screens; ``bad`` rows are marked."""
@@ -88,3 +89,14 @@ class Page:
         path.parent.mkdir(parents=True, exist_ok=True)
         replace_file(path, f"{head}{''.join(self._parts)}</body></html>\n".encode())
         return path
+
+
+def _figure(path: Path, caption: str, largest: int | None = None) -> str:
+    kind = "png" if path.suffix == ".png" else "jpeg"
+    data = base64.b64encode(path.read_bytes()).decode()
+    width = f' style="width:{largest}px"' if largest else ""
+    words = html.escape(caption)
+    return (
+        f'<figure><img{width} alt="{words}" src="data:image/{kind};base64,{data}">'
+        f"<figcaption>{words}</figcaption></figure>"
+    )
