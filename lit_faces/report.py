@@ -50,7 +50,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=PROGRAM,
         description="Runs side by side in one HTML file: pictures first, then tables and curves. No network.",
-        epilog=f"example: {PROGRAM} runs/au6_17/20261123-120000 runs/au6_17_warp_only/20261123-130000 --out report.html",
+        epilog=f"example: {PROGRAM} runs/au6_17/20261123-120000 runs/smoke/20261123-130000 --out report.html",
     )
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folder with results.json")
     parser.add_argument("--out", type=Path, help="HTML file (default: report.html in the first run's folder)")
