@@ -50,6 +50,7 @@ def add_source_arguments(parser: argparse.ArgumentParser) -> None:
         "--max-identity", type=float, default=limits.identity, help=f"distance (default: {limits.identity})"
     )
     parser.add_argument("--max-leak", type=float, default=limits.leak, help=f"grades (default: {limits.leak})")
+    parser.add_argument("--focus", default="6,17", help="AUs verified in every picture (default: 6,17), or none")
     parser.add_argument("--seed", type=int, default=0, help="of everything")
     parser.add_argument("--jobs", type=int, default=min(os.cpu_count() or 1, 8), help="processes")
     parser.add_argument("--accelerator", default="auto", help="cpu, gpu or auto")
@@ -168,11 +169,21 @@ def settings_of(args: argparse.Namespace) -> Any:
 
     if args.accelerator in ("gpu", "cuda") and not torch.cuda.is_available():
         raise ValueError(f"--accelerator {args.accelerator}: no GPU is there; use cpu or auto")
-    limits = Tolerances(leak=args.max_leak, nme=args.max_nme, identity=args.max_identity)
+    limits = Tolerances(focus=_numbers(args.focus), leak=args.max_leak, nme=args.max_nme, identity=args.max_identity)
     device = "cpu" if args.accelerator == "cpu" or not torch.cuda.is_available() else "cuda"
     return Settings(
         args.generator, args.judge, args.attempts, args.labels, not getattr(args, "no_verify", False), limits, device
     )
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    """``"6,17"`` to numbers, ``"none"`` to none."""
+    if text.strip().lower() in ("", "none"):
+        return ()
+    try:
+        return tuple(int(part.strip().upper().removeprefix("AU")) for part in text.split(","))
+    except ValueError:
+        raise ValueError(f"--focus: cannot read {text!r}; expected AU numbers with commas, such as 6,17") from None
 
 
 def make_set(args: argparse.Namespace, source: PersonSource, plan: Plan, began: float) -> dict[str, Any]:

@@ -84,6 +84,8 @@ def test_the_plan_alone(photos, tmp_path, capsys):
         ("anna.png", ("--attempts", "0"), "--attempts: expected 1 or more"),
         ("anna.png", ("--labels", "seen"), "--labels: expected one of asked"),
         ("anna.png", ("--source-au", "smile"), "--source-au: cannot read 'smile'"),
+        ("anna.png", ("--focus", "six"), "--focus: cannot read 'six'"),
+        ("anna.png", ("--focus", "7"), "--focus: AU7 cannot be verified"),
         ("anna.png", ("--max-nme", "0"), "--max-nme: expected a number above 0"),
         ("anna.png", ("--generator", "no.safetensors"), "no.safetensors"),
         ("anna.png", ("--judge", "no.safetensors"), "no.safetensors"),

@@ -67,6 +67,17 @@ def test_an_au_that_is_not_shown_is_found_but_not_one_that_the_judge_cannot_tell
     assert JUDGE_ERROR[7] > UNVERIFIABLE and torch.isnan(found.distance[0])  # rejected before the dear check
 
 
+def test_the_aus_in_focus_are_verified_in_every_picture(faces, analyser):
+    asked, says = torch.zeros(3, NUM_AUS), torch.full((3, NUM_AUS), 0.5)
+    asked[:, AU12], says[:, AU12] = 3.0, 3.5
+    says[0, AU6] = 3.5
+    lead = torch.full((3,), AU12)
+    assert verdicts(faces, analyser, says, asked, lead).reason == ["AU06: asked 0.0, achieved 3.0", "", ""]
+    assert verdicts(faces, analyser, says, asked, lead, focus=()).reason == ["", "", ""]
+    with pytest.raises(ValueError, match="--focus: AU7 cannot be verified"):
+        Tolerances(focus=(7,))
+
+
 def test_several_asked_aus_are_judged_together(faces, analyser):
     asked, says = torch.zeros(2, NUM_AUS), torch.full((2, NUM_AUS), 0.5)
     asked[:, AU6], asked[:, AU12] = 3.0, 4.0
@@ -77,7 +88,7 @@ def test_several_asked_aus_are_judged_together(faces, analyser):
 
 def test_leak_landmarks_identity_and_missing_faces(faces, analyser):
     asked, says = torch.zeros(4, NUM_AUS), torch.full((4, NUM_AUS), 0.5)
-    says[0, :8] = 3.0
+    says[0, [0, 1, 2, 3, 5, 6, 7, 8]] = 3.0
     landmarks = analyser.batch_landmarks(faces.image)[[1, 2, 4, 3]].clone()
     landmarks[1] += 7.0
     images = faces.image[[1, 2, 4, 3]].clone()
