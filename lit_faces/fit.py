@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from lit_faces import slurm
 from lit_faces.arguments import (
     UsageError,
     check_keys,
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from pytorch_lightning.cli import LightningCLI
 
 PROGRAM = "python -m lit_faces.fit"
+LAST = "last.ckpt"  # as lit_faces.callbacks.checkpoints has it, which is heavy to import
+_STAMP = "LIT_FACES_RUN"
 HELP = f"""usage: {PROGRAM} EXPERIMENT.yaml [more.yaml ...] [--key.sub value ...]
 
 Train and test an experiment; later files and options win over earlier ones.
@@ -84,8 +87,11 @@ class _Plan:
         for file in self.files:
             self.tree = merge(self.tree, read_experiment(file))
         self.name = self._value("name") or self.tree.get("name") or self.files[0].stem
-        stamp = time.strftime("%Y%m%d-%H%M%S")
-        self.root = root or Path(self._value("runs") or self.tree.get("runs") or "runs") / self.name / stamp
+        self.root = root or Path(self._value("runs") or self.tree.get("runs") or "runs") / self.name / _run_name()
+        again = root is None and slurm.in_job()  # SLURM may have started the job again
+        self.done = again and (self.root / "results.json").is_file()
+        if again and (self.root / "checkpoints" / LAST).is_file():
+            self.resume = str(self.root)
 
     def _value(self, key: str) -> str | None:
         for index, option in enumerate(self.options):
@@ -100,6 +106,20 @@ class _Plan:
             check_keys(read_experiment(file), groups, str(file))
         for name in option_names(self.options):
             check_option(name, self.tree, groups)
+
+
+def _run_name() -> str:
+    """The run's folder: the SLURM job, or the time at which rank 0 started. All ranks get the same."""
+    if slurm.in_job():
+        return f"slurm-{slurm.job_id()}"
+    if "LOCAL_RANK" in os.environ:  # another process of the same training
+        if _STAMP in os.environ:
+            return os.environ[_STAMP]
+        if os.environ.get("TORCHELASTIC_RUN_ID", "none") == "none":
+            raise UsageError("torchrun: give it --rdzv_id=NAME, so that all processes agree on the run's folder")
+        return f"torchrun-{os.environ['TORCHELASTIC_RUN_ID']}"
+    os.environ[_STAMP] = time.strftime("%Y%m%d-%H%M%S")
+    return os.environ[_STAMP]
 
 
 def _groups() -> dict[str, set[str] | None]:
@@ -117,7 +137,7 @@ def _groups() -> dict[str, set[str] | None]:
     }
 
 
-def _cli_class() -> Any:
+def _cli_class(options: list[str]) -> Any:
     from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 
     class Parser(LightningArgumentParser):
@@ -132,6 +152,9 @@ def _cli_class() -> Any:
         def __init__(self, **kwargs: Any) -> None:
             super().__init__(parser_class=Parser, **kwargs)
 
+        def instantiate_trainer(self, **kwargs: Any) -> Any:
+            return super().instantiate_trainer(**_distributed(self.config_init.trainer, options), **kwargs)
+
         def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
             parser.add_argument("--name", type=str | None, default=None, help="name of the run's folder")
             parser.add_argument("--runs", type=str, default="runs", help="where runs are kept")
@@ -145,6 +168,30 @@ def _cli_class() -> Any:
             parser.add_argument("--dry_run", type=bool, default=False, help="print the experiment and stop")
 
     return FitCLI
+
+
+def _distributed(trainer: Any, options: list[str]) -> dict[str, Any]:
+    """What several processes need: SLURM's layout, and DDP that allows for networks which take turns."""
+    import torch
+    from pytorch_lightning.plugins.environments import SLURMEnvironment
+
+    devices, nodes = trainer.devices, trainer.num_nodes
+    more: dict[str, Any] = {}
+    if slurm.in_job():
+        typed = any(o.partition("=")[0] in ("--trainer.devices", "--trainer.num_nodes") for o in options)
+        more.update(slurm.layout(devices, nodes, typed))
+        devices, nodes = more.get("devices", devices), more.get("num_nodes", nodes)
+        if SLURMEnvironment.detect():
+            plugins = trainer.plugins if isinstance(trainer.plugins, list) else [trainer.plugins]
+            mine: Any = SLURMEnvironment(auto_requeue=False)  # see lit_faces.slurm
+            more["plugins"] = [*(plugin for plugin in plugins if plugin is not None), mine]
+    if devices in ("auto", "-1", -1):
+        cuda = trainer.accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
+        devices = torch.cuda.device_count() if cuda else 1
+    count = len(devices) if isinstance(devices, list | tuple) else int(devices)
+    if trainer.strategy == "auto" and count * int(nodes) > 1:
+        more["strategy"] = "ddp_find_unused_parameters_true"
+    return more
 
 
 def build(argv: list[str]) -> LightningCLI:
@@ -166,7 +213,7 @@ def _build(plan: _Plan) -> LightningCLI:
     before = sys.argv
     sys.argv = ["fit", *arguments]  # LightningCLI(args=...) warns
     try:
-        cli = _cli_class()(
+        cli = _cli_class(plan.options)(
             model_class=LightningModule,
             datamodule_class=LightningDataModule,
             subclass_mode_model=True,
@@ -206,9 +253,17 @@ def _loggers(cli: LightningCLI, plan: _Plan, start_step: int | None) -> list[Any
         from pytorch_lightning.loggers import WandbLogger
 
         config = yaml.safe_load(cli.parser.dump(cli.config, skip_none=False))
+        before = sorted((plan.root / "wandb").glob("*run-*-*"), key=lambda path: path.name)
+        same: dict[str, Any] = {}
+        if before and start_step:
+            same = {"id": before[-1].name.rpartition("-")[2], "resume": "allow"}
         loggers.append(
             WandbLogger(
-                name=f"{plan.name}/{plan.root.name}", project="lit_faces", save_dir=str(plan.root), config=config
+                name=f"{plan.name}/{plan.root.name}",
+                project="lit_faces",
+                save_dir=str(plan.root),
+                config=config,
+                **same,
             )
         )
     return loggers
@@ -218,6 +273,7 @@ def _callbacks(cli: LightningCLI, plan: _Plan) -> list[Any]:
     from lit_faces.callbacks.checkpoints import LastCheckpoint
     from lit_faces.callbacks.panels import Panels
     from lit_faces.callbacks.progress import progress_callback
+    from lit_faces.callbacks.requeue import Requeue
     from lit_faces.callbacks.results import Results
     from lit_faces.callbacks.strips import AUStrips
     from lit_faces.callbacks.wandb_media import WandbMedia
@@ -236,14 +292,13 @@ def _callbacks(cli: LightningCLI, plan: _Plan) -> list[Any]:
     pictures = [Panels(), AUStrips()] if hasattr(cli.model, "reenact") else []
     order = [progress_callback(), *pictures, Results(facts), WandbMedia()]
     given = {type(callback) for callback in cli.trainer.callbacks}  # type: ignore[attr-defined]
-    return [callback for callback in order if type(callback) not in given] + [
-        LastCheckpoint(cli.config.checkpoint_every)
-    ]
+    last = LastCheckpoint(cli.config.checkpoint_every)
+    leave = [Requeue(last)] if slurm.in_job() else []
+    return [callback for callback in order if type(callback) not in given] + [*leave, last]
 
 
 def _checkpoint(path: Path, cli: LightningCLI) -> Path:
     """The checkpoint to resume from, checked against the networks of the experiment."""
-    from lit_faces.callbacks.checkpoints import LAST
     from lit_faces.core.weights import load_checkpoint
 
     file = path / "checkpoints" / LAST if path.is_dir() else path
@@ -294,8 +349,11 @@ def _save_config(cli: LightningCLI, root: Path) -> None:
     os.replace(temporary, root / "config.yaml")
 
 
-def run(plan: _Plan) -> LightningCLI:
+def run(plan: _Plan) -> LightningCLI | None:
     """Train and test."""
+    if plan.done:
+        print(f"done before: {plan.root}", flush=True)
+        return None
     cli = _build(plan)
     if cli.config.dry_run:
         print(cli.parser.dump(cli.config, skip_none=True))
@@ -323,7 +381,8 @@ def run(plan: _Plan) -> LightningCLI:
             raise KeyboardInterrupt
     if not cli.config.fit_only:
         trainer.test(cli.model, datamodule=cli.datamodule, verbose=False)
-    print(f"done: {plan.root}", flush=True)
+    if trainer.is_global_zero:
+        print(f"done: {plan.root}", flush=True)
     return cli
 
 
@@ -334,6 +393,8 @@ def main(argv: list[str] | None = None) -> int:
         print(HELP)
         return 0 if argv else 2
     plan = None
+    if slurm.in_job():
+        slurm.SIGNALS.install()  # before anything heavy is imported
     try:
         plan = _Plan(argv)
         run(plan)
@@ -346,7 +407,34 @@ def main(argv: list[str] | None = None) -> int:
         where = plan.root if plan is not None else "RUN"
         print(f"lit_faces.fit: interrupted; go on with `{PROGRAM} --resume {where}`", file=sys.stderr)
         return 130
+    except RuntimeError as error:
+        if plan is None or not _lost_a_process(error):
+            raise
+        print(_obituary(plan, error), file=sys.stderr, flush=True)
+        return 1
     return 0
+
+
+def _lost_a_process(error: RuntimeError) -> bool:
+    """Whether a collective call failed because another process is gone."""
+    text = str(error)
+    signs = (
+        "Connection closed by peer",
+        "Connection reset by peer",
+        "Broken pipe",
+        "NCCL",
+        "[Rank ",
+        "Timed out waiting",
+    )
+    return any(sign in text for sign in signs)
+
+
+def _obituary(plan: _Plan, error: RuntimeError) -> str:
+    rank = os.environ.get("SLURM_PROCID") or os.environ.get("RANK") or os.environ.get("LOCAL_RANK", "0")
+    first = str(error).strip().splitlines()[-1][:200]
+    kept = plan.root / "checkpoints" / LAST
+    go_on = f"go on with `{PROGRAM} --resume {plan.root}`" if kept.is_file() else "no checkpoint had been written yet"
+    return f"lit_faces.fit: error: rank {rank} lost another process of the training ({first}); {go_on}"
 
 
 if __name__ == "__main__":

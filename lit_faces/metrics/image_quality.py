@@ -17,6 +17,7 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torchmetrics import Metric
@@ -47,7 +48,7 @@ def frechet_distance(real: Tensor, fake: Tensor) -> Tensor:
     """FID of two feature sets (n, D) and (m, D): scalar float32, NaN where a set has fewer than 2 rows."""
     if min(len(real), len(fake)) < 2:
         return real.new_full((), float("nan"))
-    metric = FrechetInceptionDistance(_Precomputed(real.shape[1])).to(real.device)
+    metric = FrechetInceptionDistance(_Precomputed(real.shape[1]), sync_on_compute=False).to(real.device)
     metric.update(real, real=True)
     metric.update(fake, real=False)
     return metric.compute().float()
@@ -69,12 +70,20 @@ def kernel_distance(real: Tensor, fake: Tensor, subsets: int, subset_size: int, 
         return nan, nan
     with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
         warnings.simplefilter("ignore")  # about its buffer
-        metric = KernelInceptionDistance(_Precomputed(real.shape[1]), subsets=subsets, subset_size=size)
+        metric = KernelInceptionDistance(
+            _Precomputed(real.shape[1]), subsets=subsets, subset_size=size, sync_on_compute=False
+        )
         torch.manual_seed(seed)
-        metric.update(real.cpu().double(), real=True)
-        metric.update(fake.cpu().double(), real=False)
+        metric.update(_in_one_order(real.cpu().double()), real=True)
+        metric.update(_in_one_order(fake.cpu().double()), real=False)
         mean, deviation = metric.compute()
     return mean.float().to(real.device), deviation.float().to(real.device)
+
+
+def _in_one_order(features: Tensor) -> Tensor:
+    """Rows (n, D) sorted, so that KID's subsets do not depend on the order of batches and ranks."""
+    columns = features[:, :4].cpu().double().numpy()
+    return features[torch.from_numpy(np.lexsort(columns.T)).to(features.device)]
 
 
 def inception_score(logits: Tensor) -> Tensor:
@@ -83,7 +92,7 @@ def inception_score(logits: Tensor) -> Tensor:
         return logits.new_full((), float("nan"))
     with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
         warnings.simplefilter("ignore")  # its buffer, and the deviation over a single split
-        metric = InceptionScore(_Precomputed(logits.shape[1]), splits=1)
+        metric = InceptionScore(_Precomputed(logits.shape[1]), splits=1, sync_on_compute=False)
         metric.update(logits.cpu().double())
         return metric.compute()[0].float().to(logits.device)
 
@@ -266,8 +275,8 @@ class ImageQuality(Metric):
 
 
 def _as_list(state: list[Tensor] | Tensor) -> list[Tensor]:
-    """A list state, which torchmetrics turns into one tensor while ranks are synchronised."""
-    return [state] if isinstance(state, Tensor) else state
+    """A list state; torchmetrics turns it into one tensor, maybe an empty one, while ranks are synchronised."""
+    return [part for part in ([state] if isinstance(state, Tensor) else state) if part.numel()]
 
 
 def _without_nan(values: Tensor, logits: Tensor | None) -> Features:

@@ -31,6 +31,7 @@ from lit_faces.losses.action_units import (
 )
 from lit_faces.metrics.classification import OccurrenceOverAUs, choose_thresholds
 from lit_faces.metrics.icc import StreamingICC
+from lit_faces.metrics.means import WeightedMeans
 from lit_faces.models.backbones import build_backbone
 from lit_faces.models.heads import NUM_EXPRESSIONS, AUHead, Calibration, LogitHead, Prevalence
 from lit_faces.tasks.augmentation import augment_frames
@@ -167,6 +168,7 @@ class AUDetector(FaceTask):
         """ICC(3,1), F1 and the confusion of expressions, all from global sums."""
         from torchmetrics.classification import MulticlassConfusionMatrix
 
+        self.val_mse = WeightedMeans(["mse"])
         self.val_icc = StreamingICC(num_outputs=len(AU_KEYS), kind="3,1")
         self.test_icc = StreamingICC(num_outputs=len(AU_KEYS), kind="3,1")
         self.test_occurrence = OccurrenceOverAUs(threshold=0.5)
@@ -276,14 +278,18 @@ class AUDetector(FaceTask):
         """Collect the sums of the ICC, and what calibration needs."""
         reading = self.read(batch.image_float())
         self.val_icc.update(batch.au_intensity, reading.intensity)
-        self.log("val/mse", masked_mse(reading.intensity, batch.au_intensity), batch_size=len(batch))
+        known = batch.au_intensity.isfinite()
+        error = masked_mse(reading.intensity, batch.au_intensity)
+        self.val_mse.update({"mse": (error, known.sum().double())})
         if self.calibrate:
             scores = reading.intensity if reading.occurrence is None else reading.occurrence.sigmoid()
             row = reading.intensity, batch.au_intensity, scores, batch.au_occurrence
             self._seen_in_validation.append(torch.stack([x.detach().float().cpu() for x in row]))
 
     def on_validation_epoch_end(self) -> None:
-        """Log ``val/icc/AU06`` ... and ``val/icc/mean``; fit the calibration."""
+        """Log ``val/mse``, ``val/icc/AU06`` ... and ``val/icc/mean``; fit the calibration."""
+        self.log_dict({f"val/{name}": value for name, value in self.val_mse.compute().items()})
+        self.val_mse.reset()
         self._log_icc("val", self.val_icc)
         fitting = self.trainer.state.fn == "fit" and not self.trainer.sanity_checking
         if self.calibrate and self._seen_in_validation and fitting:  # never on the people of a later validation

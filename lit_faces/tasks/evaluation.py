@@ -12,6 +12,9 @@
 
 The judge reads every picture and its mirror image. dlib takes a quarter of a second for each, so it sees the first
 ``images`` pairs only.
+
+With several processes every figure is that of one process over the same data: rank r must see pairs r, r + world, ...,
+as :class:`data_modules.base.EpochSampler` deals them out.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ import torch
 from torch import Tensor
 
 from lit_faces.core.landmarks import FaceAnalyser
+from lit_faces.core.ranks import gather, gather_tensors, interleave, place
 from lit_faces.core.sample import FaceBatch, to_uint8
 from lit_faces.losses.reconstruction import gradient_pyramid, weighted_l1
 from lit_faces.metrics.au_fidelity import AUFidelity
@@ -27,25 +31,37 @@ from lit_faces.metrics.features import DlibFeatures
 from lit_faces.metrics.identity import IdentitySimilarity, choose_threshold
 from lit_faces.metrics.image_quality import ImageQuality
 from lit_faces.metrics.landmark_error import LandmarkNME
+from lit_faces.metrics.means import WeightedMeans
 from lit_faces.models.generators.output import GeneratorOutput
 from lit_faces.tasks.au_detector import AUDetector, load_detector
 from lit_faces.tasks.pairs import changed_weight
 
+PIXEL_FIGURES = ("l1", "l1_changed", "gradient_changed", "copy_l1_changed", "keep", "attention")
+
 
 @torch.no_grad()
-def pixel_figures(source: FaceBatch, target: FaceBatch, output: GeneratorOutput) -> dict[str, Tensor]:
-    """Means over a batch: L1 to the real frame (pictures span -1..1), also where AUs change only, and kept shares."""
+def pixel_figures(
+    source: FaceBatch, target: FaceBatch, output: GeneratorOutput
+) -> dict[str, tuple[Tensor, Tensor | float]]:
+    """L1 to the real frame (pictures span -1..1), also where AUs change only, and kept shares.
+
+    Returns:
+        Mean and weight of each figure: with :class:`WeightedMeans` the mean over a set does not depend on how it was
+        cut into batches.
+    """
     where = changed_weight(source, target, 1.0) - 1.0
     real = target.image_float()
-    values = {
-        "l1": weighted_l1(output.image, real),
-        "l1_changed": weighted_l1(output.image, real, where),
-        "gradient_changed": gradient_pyramid(output.image, real, where),
-        "copy_l1_changed": weighted_l1(source.image_float(), real, where),
+    number = float(len(source))
+    area = where.double().mean() * number
+    values: dict[str, tuple[Tensor, Tensor | float]] = {
+        "l1": (weighted_l1(output.image, real), number),
+        "l1_changed": (weighted_l1(output.image, real, where), area),
+        "gradient_changed": (gradient_pyramid(output.image, real, where), area),
+        "copy_l1_changed": (weighted_l1(source.image_float(), real, where), area),
     }
     for name in ("keep", "attention"):
         if (value := getattr(output, name)) is not None:
-            values[name] = value.float().mean()
+            values[name] = value.float().mean(), number
     return values
 
 
@@ -77,8 +93,12 @@ class ReenactmentEvaluation:
         self.fidelity, self.reading = AUFidelity(), AUFidelity()
         self.quality = ImageQuality(features, analyser=self.analyser) if images else None
         self.nme, self.real_nme = LandmarkNME(), LandmarkNME()
-        self.sums: dict[str, list[Tensor]] = {}
-        self.seen = 0
+        self.pixels = WeightedMeans(PIXEL_FIGURES)
+        rank, world = place()
+        self.left = len(range(rank, images, world))
+        for metric in (self.fidelity, self.reading, self.nme, self.real_nme, self.pixels, self.quality):
+            if metric is not None:
+                metric.dist_sync_fn = gather_tensors
         self.subjects: list[str] = []
         self.embeddings: dict[str, list[Tensor]] = {"source": [], "generated": [], "real": []}
         self._known: dict[tuple[str, str, int], Tensor] = {}
@@ -88,19 +108,16 @@ class ReenactmentEvaluation:
     def update(self, source: FaceBatch, target: FaceBatch, output: GeneratorOutput) -> None:
         """Add a batch: sources, the real targets, and what was generated from the first for the second."""
         fake = to_uint8(output.image).cpu()
-        number = float(len(fake))
-        for name, value in pixel_figures(source, target, output).items():
-            self.sums.setdefault(name, []).append(torch.stack([value.cpu() * number, torch.tensor(number)]))
+        self.pixels.update(pixel_figures(source, target, output))
         if self.judge is not None:
             asked, was = target.au_intensity.cpu(), source.au_intensity.cpu()
             before = self.judge.predict_au(source.image, mirror=True)
             self.fidelity.update(asked, self.judge.predict_au(fake, mirror=True), was, before)
             self.reading.update(asked, self.judge.predict_au(target.image, mirror=True), was, before)
-        left = max(0, self.images - self.seen)
-        if left:
-            some = slice(0, left)
+        if self.left:
+            some = slice(0, self.left)
             self._look(source.select(some).to("cpu"), target.select(some).to("cpu"), fake[some])
-        self.seen += len(fake)
+            self.left -= len(fake[some])
 
     def _look(self, source: FaceBatch, target: FaceBatch, fake: Tensor) -> None:
         """Landmarks and embeddings of dlib, and the features of FID."""
@@ -131,11 +148,9 @@ class ReenactmentEvaluation:
         return self._known[key]
 
     def compute(self) -> dict[str, Tensor]:
-        """All figures by the names above."""
-        result = {}
-        for name, rows in self.sums.items():
-            total = torch.stack(rows).sum(0)
-            result[name] = total[0] / total[1]
+        """All figures by the names above. All ranks must call it."""
+        self._gather()
+        result = self.pixels.compute()
         if self.judge is not None:
             made, real = self.fidelity.compute(), self.reading.compute()
             result.update({(k if k.startswith("leak/") else f"au_fidelity/{k}"): v for k, v in made.items()})
@@ -146,6 +161,14 @@ class ReenactmentEvaluation:
             result.update(self._identity())
             result.update(self._quality())
         return {name: value.float() for name, value in result.items()}
+
+    def _gather(self) -> None:
+        """Embeddings and people of all ranks, in the order of the data."""
+        self.subjects = interleave(gather(self.subjects))
+        for name, rows in self.embeddings.items():
+            mine = list(torch.cat(rows)) if rows else []
+            everybody = interleave(gather(mine))
+            self.embeddings[name] = [torch.stack(everybody)] if everybody else []
 
     def _identity(self) -> dict[str, Tensor]:
         """Is it still the same person? For generated and for real targets, against the source."""
@@ -162,6 +185,7 @@ class ReenactmentEvaluation:
                 self._notes.append("identity/threshold was chosen on the real frames of the people tested")
         for prefix, embeddings in (("identity", made), ("real/identity", real)):
             metric = IdentitySimilarity(threshold) if threshold else IdentitySimilarity()
+            metric.sync_on_compute = False  # all ranks have all rows already
             metric.update(source, embeddings)
             values = metric.compute()
             result[f"{prefix}/distance"], result[f"{prefix}/found"] = values["distance"], values["found"]

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from lit_faces.core.sample import FaceBatch
 from lit_faces.core.weights import load_state, load_weights, save_weights
+from lit_faces.metrics.means import WeightedMeans
 from lit_faces.models.conditioning import Condition
 from lit_faces.models.discriminators import MultiScaleDiscriminator, Request, Verdict
 from lit_faces.models.generators.output import GeneratorOutput
@@ -30,7 +31,7 @@ from lit_faces.tasks.attention import AttentionWatch
 from lit_faces.tasks.au_detector import WEIGHTS
 from lit_faces.tasks.base import FaceTask, quiet_save_hyperparameters
 from lit_faces.tasks.critic import AUCritic, same_detector
-from lit_faces.tasks.evaluation import ReenactmentEvaluation, pixel_figures
+from lit_faces.tasks.evaluation import PIXEL_FIGURES, ReenactmentEvaluation, pixel_figures
 from lit_faces.tasks.objectives import (
     DEFAULT_WEIGHTS,
     LossWeights,
@@ -164,6 +165,7 @@ class ReenactmentGAN(FaceTask):
     def configure_metrics(self) -> None:
         """The test's metrics load dlib and the judge, so they are made when a test starts."""
         self.evaluation: ReenactmentEvaluation | None = None
+        self.val_pixels = WeightedMeans(PIXEL_FIGURES)
 
     def setup(self, stage: str) -> None:
         """Load the initial weights, unless a checkpoint or an earlier stage has brought others."""
@@ -377,8 +379,13 @@ class ReenactmentGAN(FaceTask):
     def validation_step(self, batch: Pair, batch_idx: int) -> None:
         """Distances to the real frame, over the picture and where AUs change, and the shares of kept pixels."""
         source, target = batch["source"], batch["target"]
-        figures = pixel_figures(source, target, self.reenact(source, target.landmarks, target.au_intensity))
-        self.log_dict({f"val/{name}": value for name, value in figures.items()}, batch_size=len(source))
+        output = self.reenact(source, target.landmarks, target.au_intensity)
+        self.val_pixels.update(pixel_figures(source, target, output))
+
+    def on_validation_epoch_end(self) -> None:
+        """Log ``val/l1`` and the other figures."""
+        self.log_dict({f"val/{name}": value for name, value in self.val_pixels.compute().items()})
+        self.val_pixels.reset()
 
     def on_test_epoch_start(self) -> None:
         """Load the judge and dlib."""

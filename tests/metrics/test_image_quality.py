@@ -91,6 +91,13 @@ def test_precomputed_features_give_the_formulas_values_whatever_the_batches():
     assert result["kid_n200_dlib"] == kernel_distance(real, fake, 5, 100, 0)[0]
 
 
+def test_kid_does_not_depend_on_the_order_of_the_images():
+    real, fake = normal(150), normal(150, 0.2, seed=1)
+    first = kernel_distance(real, fake, 7, 40, 0)
+    other = kernel_distance(real.flip(0), fake[torch.randperm(150)], 7, 40, 0)
+    assert [float(a) for a in first] == [float(b) for b in other]
+
+
 def test_identity_score_needs_reference_people_and_notes_say_so():
     embeddings, subjects = people()
     metric = ImageQuality("dlib")
