@@ -37,6 +37,12 @@ def job_id(environment: Mapping[str, str] | None = None) -> str:
     return f"{array}_{environment['SLURM_ARRAY_TASK_ID']}" if array else environment["SLURM_JOB_ID"]
 
 
+def is_rank_zero(environment: Mapping[str, str] | None = None) -> bool:
+    """Whether this task writes what is shared; True outside SLURM."""
+    environment = os.environ if environment is None else environment
+    return not in_job(environment) or environment.get("SLURM_PROCID", "0") == "0"
+
+
 def layout(
     devices: Any, nodes: Any, typed: bool = False, environment: Mapping[str, str] | None = None
 ) -> dict[str, int]:

@@ -73,7 +73,7 @@ def test_all_folds_are_run_gathered_and_not_run_again(workplace: Path, monkeypat
 
 
 def test_the_table_says_where_a_figure_is_not_defined() -> None:
-    text, gathered = gather({1: {"test/f1/AU01": 0.5}, 2: {"test/f1/AU01": None}, 3: {"test/f1/AU01": 0.7}})
+    text, gathered = gather({f"part{k}": {"test/f1/AU01": value} for k, value in ((1, 0.5), (2, None), (3, 0.7))})
     assert gathered["test/f1/AU01"] == {
         "mean": pytest.approx(0.6), "sd": pytest.approx(0.1414, abs=1e-4), "folds": 2, "part1": 0.5, "part2": None,
         "part3": 0.7,
@@ -87,3 +87,21 @@ def test_what_cannot_be_is_said(tmp_path: Path, monkeypatch, capsys, argv: list[
     assert main([str(ROOT / "experiments" / "disfa_detector.yaml"), *argv]) == 2
     assert says in capsys.readouterr().err
     assert finished(tmp_path) is None
+
+
+def test_one_person_is_left_out_at_a_time(workplace: Path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(workplace)
+    experiment = str(ROOT / "experiments" / "disfa_detector.yaml")
+    assert main([experiment, "--leave-one-out", "--list"]) == 0
+    assert capsys.readouterr().out.split() == sorted(NAMES)
+    command = [experiment, "--leave-one-out", "--name", "loso", *SMALL]
+    assert main([*command, "--index", "2"]) == 0
+    (run,) = (workplace / "runs" / "loso").glob("SN*/2*")
+    assert run.parent.name == sorted(NAMES)[1] and "held_out_subject: SN002" in (run / "config.yaml").read_text()
+    assert main([*command, "--index", "7"]) == 2
+    assert "there are 6 folds" in capsys.readouterr().err
+
+
+def test_many_folds_are_shown_by_their_extremes() -> None:
+    text, gathered = gather({f"S{k}": {"test/icc/AU06": k / 10} for k in range(9)})
+    assert "0.000 (S0)" in text and "0.800 (S8)" in text and gathered["test/icc/AU06"]["S3"] == pytest.approx(0.3)

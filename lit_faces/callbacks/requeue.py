@@ -77,12 +77,13 @@ class Requeue(Callback):
             return
         again = anybody(self.signals.requeue, all=False) and not anybody(self.signals.stop, all=False)
         if save:
+            trainer._logger_connector.update_train_step_metrics()  # Lightning would log this batch after us
             self.checkpoint.save(trainer)
         if trainer.is_global_zero:
             for logger in trainer.loggers:
                 logger.save()
                 if isinstance(logger, WandbLogger):
-                    logger.experiment.finish(quiet=True)
+                    logger.experiment.finish()
             what = "saved" if save else "the last checkpoint stays"
             print(f"step {trainer.global_step}: {'time is nearly up' if again else 'told to stop'}: {what}", flush=True)
         trainer.strategy.barrier()

@@ -141,6 +141,7 @@ class Results(Callback):
             **self.facts,
             **parameters,
             **circumstances(),
+            "run/world_size": trainer.world_size,
             "run/wall_time_s": round(time.time() - self.started, 1),
             "run/peak_rss_gib": round(peak_rss_gib(), 2),
         }

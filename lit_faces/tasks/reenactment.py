@@ -316,8 +316,10 @@ class ReenactmentGAN(FaceTask):
         optimizer.zero_grad(set_to_none=True)
 
     def _au_loss_has_moved(self, au: Tensor) -> Tensor:
-        """1 once the running AU loss is a tenth below its start, else 0; no synchronisation."""
+        """1 once the running AU loss is a tenth below its start, else 0; the same on all ranks."""
         value = au.detach().float()
+        if self.trainer.world_size > 1:  # optimised by hand, DDP shares no buffers after the first step
+            value = self.trainer.strategy.reduce(value, reduce_op="mean")
         start = torch.where(self.au_loss[0].isnan(), value, self.au_loss[0])
         now = torch.where(self.au_loss[1].isnan(), value, torch.lerp(self.au_loss[1], value, 0.02))
         self.au_loss.copy_(torch.stack([start, now]))
