@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from lit_faces.core.sample import FaceBatch
     from lit_faces.tasks.au_detector import AUDetector, Reading
 
@@ -108,13 +110,17 @@ def table(result: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def plots(result: dict[str, Any], faces: FaceBatch, reading: Reading, out: Path) -> list[Path]:
-    """``icc.png``: bars with intervals; ``calibration.png``: what is read at each true intensity."""
-    import matplotlib
+def plot_readings(result: dict[str, Any], intensity: Tensor, readings: Tensor, out: Path) -> list[Path]:
+    """``icc.png``: bars with intervals; ``calibration.png``: what is read at each true intensity.
 
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as pyplot
+    Args:
+        result: ``icc/AU06`` ... and, where known, ``icc/AU06/low`` and ``/high``.
+        intensity: float (n, 19), 0..5, NaN = not coded.
+        readings: float (n, 19), 0..5.
+        out: folder.
+    """
     import numpy as np
+    from matplotlib.figure import Figure
 
     from lit_faces.callbacks.pictures import save_figure
     from lit_faces.core.facs import AU_KEYS
@@ -122,7 +128,8 @@ def plots(result: dict[str, Any], faces: FaceBatch, reading: Reading, out: Path)
     keys = [key for key in AU_KEYS if result[f"icc/{key}"] == result[f"icc/{key}"]]
     values = np.array([result[f"icc/{key}"] for key in keys])
     ends = np.array([[result.get(f"icc/{key}/{end}", np.nan) for key in keys] for end in ("low", "high")])
-    figure, axes = pyplot.subplots(figsize=(9, 3.5), layout="constrained")
+    figure = Figure(figsize=(9, 3.5), layout="constrained")
+    axes = figure.subplots()
     axes.bar(keys, values, color="#4878a8")
     spread = np.nan_to_num(np.abs(ends - values))
     axes.errorbar(keys, values, yerr=spread, fmt="none", ecolor="black", capsize=3)
@@ -132,12 +139,11 @@ def plots(result: dict[str, Any], faces: FaceBatch, reading: Reading, out: Path)
     written = [save_figure(figure, out / "icc.png")]
     columns = min(5, max(1, len(keys)))
     rows = -(-len(keys) // columns) or 1
-    figure, grid = pyplot.subplots(
-        rows, columns, figsize=(2 * columns, 2 * rows), sharex=True, sharey=True, squeeze=False, layout="constrained"
-    )
+    figure = Figure(figsize=(2 * columns, 2 * rows), layout="constrained")
+    grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
     for axes, key in zip(grid.flat, keys):
         column = AU_KEYS.index(key)
-        truth, found = faces.au_intensity[:, column].numpy(), reading.intensity[:, column].numpy()
+        truth, found = intensity[:, column].numpy(), readings[:, column].numpy()
         known = ~np.isnan(truth)
         axes.plot([0, 5], [0, 5], color="grey", linewidth=0.8)
         axes.scatter(truth[known], found[known], s=4, alpha=0.3, linewidths=0)
@@ -178,7 +184,7 @@ def main(argv: list[str] | None = None) -> int:
         facts = {"run/detector": str(args.detector), "run/data": str(args.data), "run/seed": args.seed}
         write_json(args.out / "results.json", {**result, **facts, **circumstances()})
         (args.out / "table.md").write_text(table(result), encoding="utf-8")
-        for path in plots(result, faces, reading, args.out):
+        for path in plot_readings(result, faces.au_intensity, reading.intensity, args.out):
             print(path)
     return 0
 

@@ -252,7 +252,9 @@ def _loggers(cli: LightningCLI, plan: _Plan, start_step: int | None) -> list[Any
         os.environ.setdefault("WANDB_SILENT", "true")
         from pytorch_lightning.loggers import WandbLogger
 
-        config = yaml.safe_load(cli.parser.dump(cli.config, skip_none=False))
+        from lit_faces.callbacks.results import circumstances
+
+        config = {**yaml.safe_load(cli.parser.dump(cli.config, skip_none=False)), **circumstances()}
         before = sorted((plan.root / "wandb").glob("*run-*-*"), key=lambda path: path.name)
         same: dict[str, Any] = {}
         if before and start_step:
@@ -263,6 +265,8 @@ def _loggers(cli: LightningCLI, plan: _Plan, start_step: int | None) -> list[Any
                 project="lit_faces",
                 save_dir=str(plan.root),
                 config=config,
+                group=plan.name,
+                job_type="fit",
                 **same,
             )
         )
@@ -272,6 +276,7 @@ def _loggers(cli: LightningCLI, plan: _Plan, start_step: int | None) -> list[Any
 def _callbacks(cli: LightningCLI, plan: _Plan) -> list[Any]:
     from lit_faces.callbacks.checkpoints import LastCheckpoint
     from lit_faces.callbacks.panels import Panels
+    from lit_faces.callbacks.people import People
     from lit_faces.callbacks.progress import progress_callback
     from lit_faces.callbacks.requeue import Requeue
     from lit_faces.callbacks.results import Results
@@ -290,7 +295,7 @@ def _callbacks(cli: LightningCLI, plan: _Plan) -> list[Any]:
         },
     }
     pictures = [Panels(), AUStrips()] if hasattr(cli.model, "reenact") else []
-    order = [progress_callback(), *pictures, Results(facts), WandbMedia()]
+    order = [progress_callback(), *pictures, People(), Results(facts), WandbMedia()]
     given = {type(callback) for callback in cli.trainer.callbacks}  # type: ignore[attr-defined]
     last = LastCheckpoint(cli.config.checkpoint_every)
     leave = [Requeue(last)] if slurm.in_job() else []

@@ -108,11 +108,13 @@ class Truth:
 class AUStrips(Callback):
     """Writes ``strips/AU06.png`` ... at the end of the test, and ``strips/AU06-photo.png`` ... of the photograph.
 
-    Under the strip of a rendered person stands what the renderer shows for the same request.
+    Under the strip of a rendered person stands what the renderer shows for the same request. After validations
+    ``strips/val-AU06-STEP.png`` shows the first validation person, so that one can watch an AU being learnt.
 
     Args:
         aus: which AUs.
         people: unseen people.
+        every_n_epochs: validations of other epochs draw no strip; 0 draws none.
         photo: path of a photograph to try; ``astronaut`` is the one that comes with scikit-image, null none. A photo
             that cannot be used costs a warning, not the run.
 
@@ -120,10 +122,40 @@ class AUStrips(Callback):
         ValueError: an unknown AU.
     """
 
-    def __init__(self, aus: list[int] = [6, 17], people: int = 3, photo: str | None = "astronaut") -> None:  # noqa: B006
+    def __init__(
+        self,
+        aus: list[int] = [6, 17],  # noqa: B006
+        people: int = 3,
+        photo: str | None = "astronaut",
+        every_n_epochs: int = 1,
+    ) -> None:
         index_of(aus)
-        self.aus, self.people, self.photo = list(aus), people, photo
+        self.aus, self.people, self.photo, self.every_n_epochs = list(aus), people, photo, every_n_epochs
         self._sources: dict[str, FaceBatch] = {}
+
+    def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Forget the person of the last validation."""
+        self._sources = {}
+
+    def on_validation_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, *_: int
+    ) -> None:
+        """Keep the first source."""
+        if not self._sources and isinstance(batch, dict) and trainer.is_global_zero and not trainer.sanity_checking:
+            source = batch["source"]
+            self._sources[source.subject[0] if source.subject else ""] = source.select(slice(0, 1)).to("cpu")
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Draw the person."""
+        people, self._sources = self._sources, {}
+        due = self.every_n_epochs and (trainer.current_epoch + 1) % self.every_n_epochs == 0
+        if not people or not due or not hasattr(pl_module, "reenact"):
+            return
+        ((name, source),) = people.items()
+        for number in self.aus:
+            rows = _rows(name, source, number, pl_module, None, Truth(None))
+            path = Path(trainer.default_root_dir) / "strips" / f"val-{au_key(number)}-{trainer.global_step:06d}.png"
+            save_png(draw_strips(rows, number), path)
 
     def on_test_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Forget the people of an earlier test."""

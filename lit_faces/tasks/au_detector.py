@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as functional
 from torch import Tensor, nn
 
+from lit_faces.callbacks.people import Readings
 from lit_faces.core.facs import AU_INDEX, AU_KEYS, EMOTIONS, MAX_INTENSITY, OCCURRENCE_THRESHOLD
 from lit_faces.core.sample import FaceBatch
 from lit_faces.core.weights import load_state, load_weights, save_weights
@@ -174,6 +175,8 @@ class AUDetector(FaceTask):
         self.test_occurrence = OccurrenceOverAUs(threshold=0.5)
         self.test_confusion = MulticlassConfusionMatrix(NUM_EXPRESSIONS, ignore_index=-1)
         self._seen_in_validation: list[Tensor] = []
+        self._tested: list[Readings] = []
+        self.test_readings: Readings | None = None
 
     def _new_calibration(self) -> Calibration:
         """Scale 1, and the thresholds of an unfitted detector: grade 2, or a probability of one half."""
@@ -315,18 +318,36 @@ class AUDetector(FaceTask):
         reading = self.read(batch.image_float())
         reading.intensity = self.calibration(reading.intensity)
         self.test_icc.update(batch.au_intensity, reading.intensity)
-        self.test_occurrence.update(batch.au_occurrence, self.occurs(reading))
+        occurs = self.occurs(reading)
+        self.test_occurrence.update(batch.au_occurrence, occurs)
+        self._tested.append(
+            Readings(
+                subject=list(batch.subject),
+                truth=batch.au_intensity.cpu(),
+                read=reading.intensity.detach().float().cpu(),
+                occurrence=batch.au_occurrence.cpu(),
+                occurs=occurs.detach().cpu(),
+                emotion=batch.emotion.cpu(),
+                expression=None if reading.expression is None else reading.expression.argmax(1).cpu(),
+            )
+        )
         if reading.expression is not None:
             self.test_confusion.update(reading.expression, batch.emotion)
 
     def on_test_epoch_end(self) -> None:
         """Log ``test/icc/AU06`` ..., ``test/f1/AU06`` ..., their means, and how expressions were named."""
         self._log_icc("test", self.test_icc)
+        self.test_readings = Readings.of_batches(self._tested)
+        self._tested = []
         self.log_dict({f"test/{name}": value.float() for name, value in self.test_occurrence.compute().items()})
         self.test_occurrence.reset()
         if self.expression is not None:
             self.log_dict(expression_figures(self.test_confusion.compute()))
             self.test_confusion.reset()
+
+    def tested_people(self) -> list[dict[str, Any]]:
+        """One row a person of the last test."""
+        return [] if self.test_readings is None or not all(self.test_readings.subject) else self.test_readings.people()
 
     def _log_icc(self, stage: str, metric: StreamingICC) -> None:
         values = metric.compute().float()

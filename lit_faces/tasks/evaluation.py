@@ -19,6 +19,8 @@ as :class:`data_modules.base.EpochSampler` deals them out.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -30,7 +32,7 @@ from lit_faces.metrics.au_fidelity import AUFidelity
 from lit_faces.metrics.features import DlibFeatures
 from lit_faces.metrics.identity import IdentitySimilarity, choose_threshold
 from lit_faces.metrics.image_quality import ImageQuality
-from lit_faces.metrics.landmark_error import LandmarkNME
+from lit_faces.metrics.landmark_error import LandmarkNME, nme
 from lit_faces.metrics.means import WeightedMeans
 from lit_faces.models.generators.output import GeneratorOutput
 from lit_faces.tasks.au_detector import AUDetector, load_detector
@@ -100,6 +102,7 @@ class ReenactmentEvaluation:
             if metric is not None:
                 metric.dist_sync_fn = gather_tensors
         self.subjects: list[str] = []
+        self.errors: list[Tensor] = []
         self.embeddings: dict[str, list[Tensor]] = {"source": [], "generated": [], "real": []}
         self._known: dict[tuple[str, str, int], Tensor] = {}
         self._notes: list[str] = []
@@ -124,6 +127,7 @@ class ReenactmentEvaluation:
         asked = target.landmarks
         found, real_found = (self.analyser.batch_landmarks(images) for images in (fake, target.image))
         self.nme.update(found, asked)
+        self.errors.append(nme(found, asked))
         self.real_nme.update(real_found, asked)
         made = self.dlib.of_landmarks(fake, found)
         real = self.dlib.of_landmarks(target.image, real_found)
@@ -165,6 +169,7 @@ class ReenactmentEvaluation:
     def _gather(self) -> None:
         """Embeddings and people of all ranks, in the order of the data."""
         self.subjects = interleave(gather(self.subjects))
+        self.errors = interleave(gather(list(torch.cat(self.errors)) if self.errors else []))
         for name, rows in self.embeddings.items():
             mine = list(torch.cat(rows)) if rows else []
             everybody = interleave(gather(mine))
@@ -206,6 +211,19 @@ class ReenactmentEvaluation:
                 self._notes.append(str(error))
         self._notes += self.quality.notes()
         return self.quality.compute()
+
+    def people(self) -> list[dict[str, Any]]:
+        """One row a person dlib has looked at: pairs, landmark error in %, embedding distance to the source."""
+        if not self.subjects:
+            return []
+        source, made = (torch.cat(self.embeddings[name]) for name in ("source", "generated"))
+        distance, error = (source - made).norm(dim=1), torch.stack(self.errors)
+        rows = []
+        for name in sorted(set(self.subjects)):
+            where = torch.tensor([subject == name for subject in self.subjects])
+            figures = {"nme": error[where].nanmean(), "identity_distance": distance[where].nanmean()}
+            rows.append({"subject": name, "pairs": int(where.sum()), **{k: float(v) for k, v in figures.items()}})
+        return rows
 
     def notes(self) -> list[str]:
         """What a reader of the figures must know; after :meth:`compute`."""

@@ -165,6 +165,7 @@ class ReenactmentGAN(FaceTask):
     def configure_metrics(self) -> None:
         """The test's metrics load dlib and the judge, so they are made when a test starts."""
         self.evaluation: ReenactmentEvaluation | None = None
+        self._people: list[dict[str, Any]] = []
         self.val_pixels = WeightedMeans(PIXEL_FIGURES)
 
     def setup(self, stage: str) -> None:
@@ -408,4 +409,9 @@ class ReenactmentGAN(FaceTask):
             self.log_dict({f"test/{name}": value for name, value in self.evaluation.compute().items()})
             for note in self.evaluation.notes():
                 rank_zero_info(note)
+            self._people = self.evaluation.people()
             self.evaluation = None
+
+    def tested_people(self) -> list[dict[str, Any]]:
+        """One row a person of the last test."""
+        return self._people

@@ -1,0 +1,234 @@
+"""What the commands tell Weights & Biases: figures with their direction, pictures, tables, and what was made of what.
+
+Lineage: every file that one command makes and another reads is an artifact whose name holds the digest of its content,
+so that runs which never met are joined: data -> generator -> person set -> detector. Of data and person sets only a
+description is logged, never a face. Offline, nothing leaves the machine.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+MODES = ("auto", "offline", "online", "disabled")
+STEP = "trainer/global_step"
+_DOWN = (
+    "l1",
+    "mse",
+    "mae",
+    "nme",
+    "fid",
+    "kid",
+    "loss",
+    "leak",
+    "distance",
+    "gradient",
+    "gap",
+    "forgetting",
+    "seconds",
+)
+_UP = ("icc", "f1", "auc", "accuracy", "recall", "same_share", "found", "is", "ccc", "correlation", "kept")
+#: Weights that ship with the package, by the words of the options.
+_PACKAGED = {
+    ("generator", "packaged"): "base_fused.safetensors",
+    ("detector", "generic"): "detector.safetensors",
+    ("detector", "packaged"): "judge.safetensors",
+}
+_LARGEST = 200 * 2**20  # bytes of a weight file that is copied into W&B's folder
+
+
+def direction(name: str) -> str | None:
+    """``min`` or ``max``: which end of a figure is good; None where neither is.
+
+    Example:
+        >>> direction("test/au_fidelity/icc/AU06"), direction("val/l1_changed"), direction("train/images")
+        ('max', 'min', None)
+    """
+    for part in reversed(name.lower().split("/")):
+        words = part.split("_")
+        if any(word in _UP for word in words) or part in _UP:
+            return "max"
+        if any(word in _DOWN for word in words):
+            return "min"
+    return None
+
+
+def define_metrics(run: Any, names: Iterable[str]) -> None:
+    """Tell W&B how to sum up each figure, and that steps of training are the x axis."""
+    for name in names:
+        best = direction(name)
+        summary = best if best and not name.startswith("test/") else "last"  # a test is not chosen among
+        run.define_metric(name, step_metric=STEP, step_sync=True, summary=summary)
+
+
+def digest_of(path: Path) -> str:
+    """Twelve hexadecimal digits of a file's content."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()[:12]
+
+
+def weights_artifact(kind: str, path: Path) -> Any:
+    """A weight file and its card; named by its content. Of a detector that has learnt people, the card alone."""
+    import wandb
+
+    from lit_faces.core.weights import load_weights
+
+    card = dict(load_weights(path)[1])
+    learnt = card.pop("learnt", None)
+    if learnt:
+        card.pop("command", None)
+        card["people_learnt"] = len(learnt)
+    artifact = wandb.Artifact(f"{kind}-{digest_of(path)}", type=kind, metadata=card)
+    if learnt or path.stat().st_size > _LARGEST:
+        with artifact.new_file(f"{kind}.json") as file:
+            file.write(json.dumps({"digest": digest_of(path), **card}, sort_keys=True, default=str))
+    else:
+        artifact.add_file(str(path), name=f"{kind}.safetensors")
+    return artifact
+
+
+def weights_file(kind: str, option: str | Path) -> Path:
+    """The file behind ``--generator packaged``, ``--detector generic`` and the like."""
+    name = _PACKAGED.get((kind, str(option)))
+    return Path(__file__).parent.parent / "weights" / name if name else Path(option)
+
+
+def described_artifact(kind: str, facts: Mapping[str, Any]) -> Any:
+    """Something whose content stays where it is: only its description is logged."""
+    import wandb
+
+    text = json.dumps(facts, sort_keys=True, indent=1, default=str)
+    name = f"{kind}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+    artifact = wandb.Artifact(name, type=kind, metadata=dict(facts))
+    with artifact.new_file(f"{kind}.json") as file:
+        file.write(text)
+    return artifact
+
+
+def use(run: Any, artifact: Any) -> str:
+    """Say that the run reads it; returns its name."""
+    if run.offline:  # use_artifact asks the server; this is what it does with a new artifact, and works later, at sync
+        run._log_artifact(artifact, is_user_created=True, use_after_commit=True)
+    else:
+        run.use_artifact(artifact)
+    return str(artifact.name)
+
+
+def set_facts(folder: Path) -> dict[str, Any]:
+    """What may be told of a prepared or generated set: counts and digests, no face, no name, no path.
+
+    Raises:
+        FileNotFoundError: no manifest there.
+    """
+    manifest = json.loads((folder / "manifest.json").read_text())
+    shards = sorted(path.name for path in folder.glob("shard-*"))
+    return {
+        "set": manifest.get("name"),
+        "faces": manifest.get("faces"),
+        "size": manifest.get("size"),
+        "shards": len(shards),
+        "index": digest_of(folder / "index.arrow"),
+    }
+
+
+class Tracker:
+    """One run of a command other than fit."""
+
+    def __init__(self, run: Any) -> None:
+        self.run = run
+
+    def reads(self, *artifacts: Any) -> None:
+        """Inputs."""
+        self.run.config.update({"inputs": [use(self.run, artifact) for artifact in artifacts]}, allow_val_change=True)
+
+    def makes(self, *artifacts: Any) -> None:
+        """Outputs."""
+        for artifact in artifacts:
+            self.run.log_artifact(artifact)
+
+    def figures(self, figures: Mapping[str, Any]) -> None:
+        """Numbers as metrics (grouped by their first word), all else as configuration."""
+        numbers = {k: float(v) for k, v in figures.items() if isinstance(v, int | float) and not isinstance(v, bool)}
+        numbers = {k: v for k, v in numbers.items() if v == v and not k.startswith(("run/", "packages/"))}
+        for name in numbers:
+            self.run.define_metric(name, summary="last")
+        self.run.log(numbers)
+        self.run.config.update(
+            {"directions": {k: direction(k) for k in numbers if direction(k)}}, allow_val_change=True
+        )
+
+    def table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+        """A table."""
+        import wandb
+
+        self.run.log({name: wandb.Table(columns=list(columns), data=[list(row) for row in rows])})
+
+    def pictures(self, pictures: Mapping[str, Path]) -> None:
+        """Plots by what they show, with captions."""
+        import wandb
+
+        for caption, path in pictures.items():
+            if path.is_file():
+                self.run.log({f"plots/{path.stem}": wandb.Image(str(path), caption=caption)})
+
+
+def resolve_mode(mode: str) -> str:
+    """``offline``, ``online`` or ``disabled``.
+
+    Raises:
+        ValueError: another word.
+    """
+    from lit_faces.callbacks.wandb_media import default_wandb_mode
+
+    if mode not in MODES:
+        raise ValueError(f"--wandb {mode}: expected {', '.join(MODES)}")
+    return default_wandb_mode() if mode == "auto" else mode
+
+
+@contextmanager
+def tracked(command: str, mode: str, folder: Path, config: Mapping[str, Any]) -> Iterator[Tracker | None]:
+    """A W&B run of a command; None where it is disabled.
+
+    Args:
+        command: ``generate``, ``adapt``, ...: the job type.
+        mode: auto, offline, online or disabled.
+        folder: where W&B keeps its files.
+        config: settings; paths and names of people do not belong there.
+    """
+    mode = resolve_mode(mode)
+    if mode == "disabled":
+        yield None
+        return
+    import wandb
+
+    from lit_faces.callbacks.results import circumstances
+
+    os.environ.setdefault("WANDB_SILENT", "true")
+    folder.mkdir(parents=True, exist_ok=True)
+    settings = wandb.Settings(console="off", save_code=False, x_disable_meta=True)  # the command line names a photo
+    run = wandb.init(
+        project="lit_faces",
+        job_type=command,
+        name=f"{command}/{folder.name}",
+        dir=str(folder),
+        mode=mode,  # type: ignore[arg-type]
+        config={**config, **circumstances()},
+        settings=settings,
+    )
+    try:
+        yield Tracker(run)
+    except BaseException:
+        run.finish(exit_code=1)
+        raise
+    where = Path(run.dir).parent
+    run.finish()
+    if mode == "offline":
+        print(f"W&B, offline: browse with `wandb leet {where}`, upload with `wandb sync {where}`", flush=True)
