@@ -29,6 +29,7 @@ _OTHERS, _GENERIC = (0, 320, 2), (2_004_000, 128, 2)  # first subject, frames, f
 
 def build_parser() -> argparse.ArgumentParser:
     """The command line."""
+    from lit_faces.core.tracking import add_wandb_argument
     from lit_faces.tasks.personal import Recipe
 
     recipe = Recipe()
@@ -59,6 +60,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--capacity", default="600", help='of a new memory: faces, or bytes such as "64MB"')
     parser.add_argument("--seed", type=int, default=0, help="of everything")
     parser.add_argument("--accelerator", default="auto", help="cpu, gpu or auto")
+    add_wandb_argument(parser)
     return parser
 
 
@@ -81,6 +83,7 @@ def adapt(args: argparse.Namespace) -> dict[str, Any]:
 
     from lit_faces.core.labelled import read_labelled
     from lit_faces.core.memory import keep_freed_memory
+    from lit_faces.core.tracking import track_detector
     from lit_faces.tasks.au_detector import load_detector
 
     keep_freed_memory()
@@ -115,6 +118,8 @@ def adapt(args: argparse.Namespace) -> dict[str, Any]:
         }
     )  # fmt: skip
     _write(args.out, learner, name, figures, test, generic, before, after)
+    settings = {"method": learner.method, "steps": args.steps, "capacity": args.capacity, "seed": args.seed}
+    track_detector(args.out, args.wandb, figures, args.detector, args.person, settings)
     return figures
 
 
@@ -126,7 +131,10 @@ def check(args: argparse.Namespace) -> None:
     """
     import torch
 
+    from lit_faces.core.tracking import resolve_mode
     from lit_faces.tasks.learner import ALL_METHODS
+
+    resolve_mode(args.wandb)
 
     if args.method is not None and args.method not in ALL_METHODS:
         raise ValueError(f"--method: expected one of {', '.join(ALL_METHODS)}, got {args.method}")

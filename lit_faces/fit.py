@@ -263,7 +263,7 @@ def _loggers(cli: LightningCLI, plan: _Plan, start_step: int | None) -> list[Any
             WandbLogger(
                 name=f"{plan.name}/{plan.root.name}",
                 project="lit_faces",
-                save_dir=str(plan.root),
+                save_dir=str(plan.root.resolve()),  # its service may stand in another folder
                 config=config,
                 group=plan.name,
                 job_type="fit",
@@ -387,8 +387,18 @@ def run(plan: _Plan) -> LightningCLI | None:
     if not cli.config.fit_only:
         trainer.test(cli.model, datamodule=cli.datamodule, verbose=False)
     if trainer.is_global_zero:
+        _finish_wandb(trainer)
         print(f"done: {plan.root}", flush=True)
     return cli
+
+
+def _finish_wandb(trainer: Any) -> None:
+    """Write the run's file to its end; another fit in this process starts a run of its own."""
+    from pytorch_lightning.loggers import WandbLogger
+
+    for logger in trainer.loggers:
+        if isinstance(logger, WandbLogger):
+            logger.experiment.finish()
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -27,6 +27,7 @@ PROGRAM = "python -m lit_faces.generate"
 
 def add_source_arguments(parser: argparse.ArgumentParser) -> None:
     """What `generate` and `personalise` share."""
+    from lit_faces.core.tracking import add_wandb_argument
     from lit_faces.persons.plan import PLANS
     from lit_faces.persons.verify import LABELS, Tolerances
 
@@ -55,6 +56,7 @@ def add_source_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--jobs", type=int, default=min(os.cpu_count() or 1, 8), help="processes")
     parser.add_argument("--accelerator", default="auto", help="cpu, gpu or auto")
     parser.add_argument("--overwrite", action="store_true", help="throw away a set in --out that was made otherwise")
+    add_wandb_argument(parser)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -97,10 +99,12 @@ def main(argv: list[str] | None = None) -> int:
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Do what the command line asks; the figures of the set."""
     from lit_faces.core.memory import keep_freed_memory
+    from lit_faces.core.tracking import resolve_mode
     from lit_faces.tasks.au_detector import load_detector
 
     keep_freed_memory()
     began = time.monotonic()
+    resolve_mode(args.wandb)
     plan = plan_of(args)
     if getattr(args, "plan_only", False):
         print(plan_table(plan))
@@ -189,6 +193,7 @@ def _numbers(text: str) -> tuple[int, ...]:
 def make_set(args: argparse.Namespace, source: PersonSource, plan: Plan, began: float) -> dict[str, Any]:
     """Generate, verify, report; the figures."""
     from lit_faces.callbacks.results import circumstances, write_json
+    from lit_faces.core.tracking import track_set
     from lit_faces.tasks.person_report import write_report
 
     attempts = write_pictures(args, args.out, source, plan)
@@ -201,7 +206,14 @@ def make_set(args: argparse.Namespace, source: PersonSource, plan: Plan, began: 
     write_json(args.out / "results.json", flat)
     tell(figures, args, time.monotonic() - began)
     print(page)
+    track_set(args.out, args.wandb, flat, tracked_settings(args))
     return flat
+
+
+def tracked_settings(args: argparse.Namespace) -> dict[str, Any]:
+    """The options that say nothing of who it is."""
+    names = ("n", "plan", "attempts", "labels", "max_nme", "max_identity", "max_leak", "focus", "seed")
+    return {**{name: getattr(args, name) for name in names}, "generator": args.generator, "judge": args.judge}
 
 
 def tell(figures: Figures, args: argparse.Namespace, seconds: float) -> None:

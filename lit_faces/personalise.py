@@ -70,12 +70,14 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     from lit_faces import adapt, generate
     from lit_faces.callbacks.results import write_json
     from lit_faces.core.memory import keep_freed_memory
+    from lit_faces.core.tracking import resolve_mode, track_detector, track_set
     from lit_faces.tasks.au_detector import load_detector
     from lit_faces.tasks.person_report import summarise, write_report
     from lit_faces.tasks.person_set import fingerprint
 
     keep_freed_memory()
     began = time.monotonic()
+    resolve_mode(args.wandb)
     plan = generate.plan_of(args)
     shutil.rmtree(args.out / ".detector", ignore_errors=True)  # of a run that was stopped
     learning = _adapt_arguments(args)
@@ -111,6 +113,9 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
     page = write_report(args.out / "set", source, plan, attempts, args.out / "report.html", first)[1]
     write_json(args.out / "results.json", results)
+    track_set(args.out / "set", args.wandb, figures.flat(), generate.tracked_settings(args))
+    settings = {name: getattr(args, name) for name in ("method", "steps", "capacity", "seed")}
+    track_detector(final, args.wandb, results, args.detector, args.out / "set", settings)
     print(f"{final / 'detector.safetensors'}\n{page}\n{time.monotonic() - began:.0f} s")
     return results
 

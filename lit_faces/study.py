@@ -18,6 +18,8 @@ _WORKER: Any = None
 
 def build_parser() -> argparse.ArgumentParser:
     """The command line."""
+    from lit_faces.core.tracking import add_wandb_argument
+
     parser = argparse.ArgumentParser(
         prog=PROGRAM,
         description="Learn people one after another by every method, and say what each gains and what it forgets. Goes "
@@ -28,6 +30,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--out", type=Path, help="the study's folder (default: runs/study/<name of the file>)")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes (default: one a core)")
     parser.add_argument("--report", action="store_true", help="no learning: table and plots of what is there")
+    add_wandb_argument(parser)
     parser.add_argument("--dry-run", action="store_true", help="list the cells and stop")
     return parser
 
@@ -38,11 +41,13 @@ def main(argv: list[str] | None = None) -> int:
     from concurrent.futures.process import BrokenProcessPool
 
     from lit_faces.arguments import UsageError, existing_file, read_experiment
+    from lit_faces.core.tracking import resolve_mode
     from lit_faces.tasks.study import Study
 
     try:
         if args.jobs < 1:
             raise UsageError(f"--jobs: expected 1 or more, got {args.jobs}")
+        resolve_mode(args.wandb)
         study = Study.read(read_experiment(existing_file(args.study)), str(args.study))
         out = args.out or Path("runs") / "study" / args.study.stem
         if args.dry_run:
@@ -52,7 +57,7 @@ def main(argv: list[str] | None = None) -> int:
         _same_study(study, out)
         if not args.report:
             _learn(study, out, args.jobs)
-        report(study, out)
+        report(study, out, args.wandb)
     except BrokenProcessPool:
         print(f"{PROGRAM}: a process was killed (out of memory?): fewer --jobs; run again to go on", file=sys.stderr)
         return 2
@@ -124,7 +129,7 @@ def _do(cell: Cell) -> None:
     _WORKER.run(cell)
 
 
-def report(study: Study, out: Path) -> None:
+def report(study: Study, out: Path, wandb: str = "disabled") -> None:
     """Write results.parquet, summary.md, summary.json and the plots, and print the table.
 
     Raises:
@@ -133,6 +138,7 @@ def report(study: Study, out: Path) -> None:
     from dataclasses import asdict
 
     from lit_faces.callbacks.results import circumstances, write_json
+    from lit_faces.core.tracking import tracked
     from lit_faces.tasks.study import Worker
     from lit_faces.tasks.study_report import Truth, collect, plots, summarise, table, write_parquet
 
@@ -146,8 +152,28 @@ def report(study: Study, out: Path) -> None:
     (out / "summary.md").write_text(text, encoding="utf-8")
     write_json(out / "summary.json", {"lines": [asdict(line) for line in lines], **circumstances()})
     print(text)
-    for path in plots(rows, lines, out, truth):
+    written = plots(rows, lines, out, truth)
+    for path in written:
         print(path)
+    with tracked("study", wandb, out, {"fingerprint": study.fingerprint()}) as tracker:
+        if tracker is not None:
+            columns = list(asdict(lines[0]))
+            tracker.table("tables/methods", columns, [[_cell(asdict(line)[key]) for key in columns] for line in lines])
+            tracker.pictures({_caption(path): path for path in written})
+
+
+def _cell(value: Any) -> Any:
+    """What a W&B table takes: of an estimate with its interval the text."""
+    if isinstance(value, tuple | list):
+        return " to ".join("-" if v != v else f"{v:+.3f}" for v in value)
+    return None if isinstance(value, float) and value != value else value
+
+
+def _caption(path: Path) -> str:
+    if path.stem.startswith("r_"):
+        what = "ICC after learning each person (rows) on each person (columns), less the start"
+        return f"R matrix of {path.stem[2:]}: {what}"
+    return path.stem.replace("_", " ")
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ description is logged, never a face. Offline, nothing leaves the machine.
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import json
 import os
@@ -39,6 +40,7 @@ _PACKAGED = {
     ("detector", "generic"): "detector.safetensors",
     ("detector", "packaged"): "judge.safetensors",
 }
+_NAMES = ("run/person", "run/learnt", "run/test_is", "run/memory", "run/detector")  # say who it is
 _LARGEST = 200 * 2**20  # bytes of a weight file that is copied into W&B's folder
 
 
@@ -139,6 +141,74 @@ def set_facts(folder: Path) -> dict[str, Any]:
     }
 
 
+def add_wandb_argument(parser: argparse.ArgumentParser) -> None:
+    """``--wandb MODE``; off unless asked for, as these commands are about somebody's face."""
+    parser.add_argument(
+        "--wandb",
+        default="disabled",
+        metavar="MODE",
+        help="offline, online, auto, or disabled (default): no face is logged",
+    )
+
+
+def track_set(folder: Path, mode: str, figures: Mapping[str, Any], config: Mapping[str, Any]) -> None:
+    """Log a person set that is finished.
+
+    Args:
+        folder: the set.
+        mode: of W&B.
+        figures: flat.
+        config: ``generator`` and ``judge`` as given, and plain settings.
+    """
+    with tracked("generate", mode, folder, config) as tracker:
+        if tracker is None:
+            return
+        generator = weights_file("generator", config["generator"])
+        judge = weights_file("detector", config["judge"])
+        tracker.reads(weights_artifact("generator", generator), weights_artifact("detector", judge))
+        tracker.figures(figures)
+        tracker.aus(figures)
+        tracker.pictures(
+            {
+                "asked against achieved intensity of each AU": folder / "asked_achieved.png",
+                "what moved besides what was asked: asked AU in rows, judged change in columns": folder / "leak.png",
+                "distance to the source's identity, and landmark error": folder / "distances.png",
+            }
+        )
+        tracker.makes(described_artifact("person-set", set_facts(folder)))
+
+
+def track_detector(
+    folder: Path, mode: str, figures: Mapping[str, Any], detector: str | Path, person: Path, config: Mapping[str, Any]
+) -> None:
+    """Log a detector that has learnt a person.
+
+    Args:
+        folder: what ``adapt`` wrote.
+        mode: of W&B.
+        figures: flat.
+        detector: what it started from.
+        person: the set that was learnt.
+        config: plain settings.
+    """
+    with tracked("adapt", mode, folder, config) as tracker:
+        if tracker is None:
+            return
+        inputs = [weights_artifact("detector", weights_file("detector", detector))]
+        if (person / "manifest.json").is_file():
+            inputs.append(described_artifact("person-set", set_facts(person)))
+        tracker.reads(*inputs)
+        tracker.figures({key: value for key, value in figures.items() if key not in _NAMES})
+        tracker.aus(figures)
+        tracker.pictures(
+            {
+                "ICC and MAE by AU, before and after; crosses are strangers": folder / "before_after.png",
+                "what is read at each intensity, before and after": folder / "calibration.png",
+            }
+        )
+        tracker.makes(weights_artifact("detector", folder / "detector.safetensors"))
+
+
 class Tracker:
     """One run of a command other than fit."""
 
@@ -170,6 +240,14 @@ class Tracker:
         import wandb
 
         self.run.log({name: wandb.Table(columns=list(columns), data=[list(row) for row in rows])})
+
+    def aus(self, figures: Mapping[str, Any]) -> None:
+        """The figures that are by AU as a table."""
+        from lit_faces.callbacks.wandb_media import au_table
+
+        found = au_table({k: float(v) for k, v in figures.items() if isinstance(v, int | float)})
+        if found is not None:
+            self.table("tables/aus", [str(name) for name in found[0]], found[1])
 
     def pictures(self, pictures: Mapping[str, Path]) -> None:
         """Plots by what they show, with captions."""
@@ -218,7 +296,7 @@ def tracked(command: str, mode: str, folder: Path, config: Mapping[str, Any]) ->
         project="lit_faces",
         job_type=command,
         name=f"{command}/{folder.name}",
-        dir=str(folder),
+        dir=str(folder.resolve()),
         mode=mode,  # type: ignore[arg-type]
         config={**config, **circumstances()},
         settings=settings,

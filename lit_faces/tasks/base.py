@@ -142,7 +142,7 @@ def quiet_save_hyperparameters(task: pl.LightningModule, frame: Any) -> None:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*is an instance of `nn.Module`.*")
         warnings.filterwarnings("ignore", message=".*removed from hparams because it cannot be pickled.*")
-        task.save_hyperparameters(frame=frame)
+        task.save_hyperparameters(frame=frame, logger=False)  # loggers get the whole experiment from fit
 
 
 def _revision() -> str:

@@ -311,7 +311,7 @@ def _check_weights(settings: Settings) -> None:
 
 
 def fingerprint(source: PersonSource, plan: Plan, settings: Settings) -> str:
-    """What the pictures depend on."""
+    """What the pictures depend on, but for rounding: another number of threads must not make another set."""
     about = asdict(settings)
     for name, file in (("generator", "base_fused.safetensors"), ("judge", "judge.safetensors")):
         path = Path(about[name])
@@ -320,9 +320,11 @@ def fingerprint(source: PersonSource, plan: Plan, settings: Settings) -> str:
     sha = hashlib.sha256(
         json.dumps([VERSION, about, source.name, plan.name, plan.seed, plan.cell], default=str).encode()
     )
-    tensors = [source.faces.image, source.faces.landmarks, source.faces.au_intensity, plan.pose, plan.au, plan.lead]
-    tensors += [tensor for fit in source.fits for tensor in (fit.identity, fit.pose, fit.jitter, fit.correction)]
-    for tensor in tensors:
+    about_source = [(source.faces.landmarks, 4.0), (source.faces.au_intensity.nan_to_num(-1.0), 0.25)]  # pixels, grades
+    tensors = [torch.round(values / step) + 0.0 for values, step in about_source]  # + 0: no minus zero
+    if not source.sha256:
+        tensors.append(source.faces.image)
+    for tensor in [*tensors, plan.pose, plan.au, plan.lead]:
         sha.update(tensor.contiguous().numpy().tobytes())
     return sha.hexdigest()
 

@@ -19,6 +19,7 @@ from lit_faces.callbacks.strips import STEPS, AUStrips, Truth, request
 from lit_faces.callbacks.wandb_media import WandbMedia, default_wandb_mode
 from lit_faces.core.facs import AU_INDEX, NUM_AUS
 from lit_faces.core.sample import FaceBatch
+from lit_faces.core.weights import save_weights
 from lit_faces.models.generators.output import GeneratorOutput
 from lit_faces.models.warping import canonical_face
 from lit_faces.rendering.renderer import FaceRenderer
@@ -213,7 +214,7 @@ def test_wandb_gets_pictures_table_and_weights_but_no_photo(
     for index, name in enumerate(("panels/val-000012", "panels/test-000012", "strips/AU06", "strips/AU06-photo")):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         Image.new("RGB", (8, 8), (index * 50, 0, 0)).save(tmp_path / f"{name}.png")
-    (tmp_path / "generator.safetensors").write_bytes(b"weights")
+    save_weights(tmp_path / "generator.safetensors", {"w": torch.zeros(2)}, {"kind": "reenactment"})
     logger = WandbLogger(project="lit_faces", save_dir=str(tmp_path))
     figures = {"test/l1": torch.tensor(0.25), "test/nme": torch.tensor(float("nan")), "val/l1": torch.tensor(1.0)}
     run, callback = trainer(tmp_path, loggers=[logger], callback_metrics=figures), WandbMedia()
@@ -226,8 +227,8 @@ def test_wandb_gets_pictures_table_and_weights_but_no_photo(
     lines = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
     records = [json.loads(line) for line in lines]
     logged = {key.partition(".")[0] for r in records if r["type"] == "history" for key in r["history"]["item"]}
-    assert {"panels/val", "panels/test", "strips/AU06", "results"} <= logged
+    assert {"panels/val", "panels/test", "strips/AU06", "tables/results"} <= logged
     assert "strips/AU06-photo" not in logged
-    assert any(r["type"] == "artifact" and r["artifact"]["type"] == "model" for r in records)
-    (table,) = (folder / "files" / "media" / "table").glob("results*.json")
-    assert json.loads(table.read_text())["data"] == [["test/l1", 0.25], ["test/nme", None]]
+    assert any(r["type"] == "artifact" and r["artifact"]["name"].startswith("detector-") for r in records)
+    (table,) = (folder / "files" / "media" / "table").glob("**/results*.json")
+    assert json.loads(table.read_text())["data"] == [["test/l1", 0.25, "min"], ["test/nme", None, "min"]]
