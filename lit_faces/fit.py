@@ -337,6 +337,9 @@ def _load_for_test(path: Path, cli: LightningCLI) -> None:
     if not path.is_file():
         raise UsageError(f"--test_only {path}: no such file")
     if path.suffix == ".safetensors":
+        if hasattr(cli.model, "load_exported"):
+            cli.model.load_exported(path)
+            return
         cli.model.init = str(path)
         cli.model.load_initial_weights()
         return

@@ -141,6 +141,19 @@ class AUDetector(FaceTask):
         if stage == "fit" and self.init is not None and self.trainer.ckpt_path is None:
             self._start_from(WEIGHTS / "critic.safetensors" if self.init == "critic" else Path(self.init))
 
+    def load_exported(self, path: Path) -> None:
+        """Take over an exported detector as it is, calibration included.
+
+        Raises:
+            ValueError: another backbone, or a head that one of the two lacks.
+        """
+        self._start_from(path)
+        other = load_detector(path)
+        for name in ("occurrence_head", "expression_head"):
+            if getattr(other, name) != getattr(self, name):
+                raise ValueError(f"{path}: {name} is {getattr(other, name)} there and {getattr(self, name)} here")
+        self.calibration.load_state_dict(other.calibration.state_dict())
+
     def _start_from(self, path: Path) -> None:
         """Take over backbone, intensity head, and the other heads where both have them."""
         other = load_detector(path)
