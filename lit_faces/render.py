@@ -18,7 +18,8 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     make = commands.add_parser("set", help="a labelled set: PNG and labels.csv, or tar shards")
     sheet = commands.add_parser("sheet", help="contact sheets: crowd, identities x AUs, AU sweeps 0-5, poses")
-    for command in (make, sheet):
+    person = commands.add_parser("person", help="one person: photo.png, neutral, and labelled/ with other frames")
+    for command in (make, sheet, person):
         command.add_argument("--out", type=Path, required=True, help="folder to write to")
         command.add_argument("--size", type=int, default=128, help="side of the pictures, pixels (multiple of 8)")
         command.add_argument("--seed", type=int, default=0, help="another seed, other people")
@@ -27,6 +28,7 @@ def build_parser() -> argparse.ArgumentParser:
         )
         command.add_argument("--yaw-limit", type=float, default=25.0, help="largest yaw, degrees")
         command.add_argument("--device", default="cpu")
+    person.add_argument("--n", type=int, default=40, help="labelled frames")
     make.add_argument("--n", type=int, default=500, help="number of pictures")
     make.add_argument("--frames-per-subject", type=int, default=1, help="pictures of each person")
     make.add_argument("--format", choices=("folder", "shards"), default="folder")
@@ -56,6 +58,12 @@ def main(argv: list[str] | None = None) -> int:
             write(renderer, args.out, args.n, args.frames_per_subject)
             seconds = time.perf_counter() - start
             print(f"{args.n} faces in {args.out} ({args.format}), {args.n / max(seconds, 1e-6):.0f} faces/s")
+        elif args.command == "person":
+            from lit_faces.rendering.sets import write_folder, write_photo
+
+            larger = FaceRenderer(2 * args.size, args.seed, args.head, args.device, yaw_limit=args.yaw_limit)
+            print(write_photo(larger, args.out / "photo.png"))
+            print(write_folder(renderer, args.out / "labelled", args.n, args.n))
         else:
             from lit_faces.rendering.sheets import crowd_sheet, identity_sheet, pose_sheet, sweep_sheet
 

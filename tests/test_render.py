@@ -56,3 +56,10 @@ def test_bad_arguments_are_clear(
 def test_sheets_are_drawn(tmp_path: Path) -> None:
     assert main(["sheet", "--out", str(tmp_path), "--size", "64", "--people", "1"]) == 0
     assert {p.name for p in tmp_path.iterdir()} == {"crowd.png", "identities_x_aus.png", "au_sweeps.png", "poses.png"}
+
+
+def test_a_person_has_a_photo_and_labelled_frames(tmp_path: Path) -> None:
+    assert main(["person", "--out", str(tmp_path), "--size", "64", "--n", "3", "--seed", "5"]) == 0
+    rows = list(csv.DictReader((tmp_path / "labelled" / "labels.csv").open()))
+    assert len(rows) == 3 and len({row["subject"] for row in rows}) == 1
+    assert Image.open(tmp_path / "photo.png").size == (128, 128)

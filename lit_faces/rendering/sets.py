@@ -105,6 +105,16 @@ def write_folder(
     return table
 
 
+def write_photo(renderer: FaceRenderer, path: Path, subject: int = 0) -> Path:
+    """A neutral, frontal picture of a subject in a scene that its frames do not have."""
+    who = torch.tensor([subject])
+    still = torch.zeros(1, len(AUS))
+    faces = renderer.render(who, torch.tensor([1_000_000]), torch.tensor([1]), still, torch.zeros(1, 3))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _replace(path, _png(faces.image[0]))
+    return path
+
+
 def write_shards(
     renderer: FaceRenderer, out: Path, count: int, frames_per_subject: int = 1, progress: bool = True
 ) -> list[Path]:
