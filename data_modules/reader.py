@@ -334,7 +334,7 @@ class Reader:
             return None
         return data.decode("utf-8-sig", errors="replace").splitlines()
 
-    def rows(self, path: Path, width: int, expected: str, clip: str = "", header: int = 0, empty: bool = False):
+    def rows(self, path: Path, width: int, expected: str, clip: str = "", header: int = 0, empty: bool = False) -> Any:
         """Rows of ``width`` numbers between commas or blanks; bad lines are reported and left out.
 
         Returns:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib
 import sys
+from pathlib import Path
 
 VERBS = {
     "personalise": "from one photo or clip to a person's own detector",
@@ -18,6 +20,58 @@ VERBS = {
     "render": "rendered faces with FACS truth",
 }
 
+_SHELLS = ("bash", "zsh", "tcsh")
+
+
+def complete_parser() -> argparse.ArgumentParser:
+    """A parser of all verbs and their options, for shtab alone: the verbs parse for themselves."""
+    from pytorch_lightning import Trainer
+
+    from lit_faces.arguments import parameters
+    from lit_faces.fit import OWN
+
+    parser = argparse.ArgumentParser(prog="lit-faces")
+    verbs = parser.add_subparsers(dest="verb")
+    for verb, what in VERBS.items():
+        if verb != "fit":
+            own = importlib.import_module(f"lit_faces.{verb}").build_parser()
+            verbs.add_parser(verb, help=what, parents=[own], conflict_handler="resolve", add_help=False)
+            continue
+        fit = verbs.add_parser(verb, help=what, add_help=False)
+        for name in sorted(OWN):
+            fit.add_argument(f"--{name}")
+        for name in sorted(parameters(Trainer) or ()):
+            fit.add_argument(f"--trainer.{name}")
+    verbs.add_parser("completion", help="print a completion script").add_argument("shell", choices=_SHELLS)
+    _complete_paths(parser)
+    return parser
+
+
+def _complete_paths(parser: argparse.ArgumentParser) -> None:
+    """Files where a path is wanted, in all verbs."""
+    import shtab
+
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for child in action.choices.values():
+                _complete_paths(child)
+        elif action.type is Path or not action.option_strings:
+            action.complete = shtab.FILE  # type: ignore[attr-defined]
+
+
+def completion(shell: str) -> int:
+    """Print a completion script; returns the exit code."""
+    try:
+        import shtab
+    except ImportError:
+        print("lit-faces: completion needs `pip install shtab`", file=sys.stderr)
+        return 2
+    if shell not in _SHELLS:
+        print(f"lit-faces: completion for {', '.join(_SHELLS)}; got {shell!r}", file=sys.stderr)
+        return 2
+    print(shtab.complete(complete_parser(), shell))
+    return 0
+
 
 def usage() -> str:
     """What there is."""
@@ -25,7 +79,7 @@ def usage() -> str:
     lines = [f"  {verb:{width}}  {what}" for verb, what in VERBS.items()]
     return "\n".join(
         ["usage: lit-faces VERB ...", "", *lines, "", "`lit-faces VERB --help` says more; for example:"]
-        + ["  lit-faces personalise anna.jpg --out anna"]
+        + ["  lit-faces personalise anna.jpg --out anna", "", "`lit-faces completion bash` prints what a shell needs."]
     )
 
 
@@ -41,6 +95,8 @@ def main(argv: list[str] | None = None) -> int:
     if argv[0] == "--version":
         print(__version__)
         return 0
+    if argv[0] == "completion":
+        return completion((argv[1:] or ["bash"])[0])
     if argv[0] not in VERBS:
         print(f"lit-faces: no verb {argv[0]!r}{suggestion(argv[0], VERBS)}", file=sys.stderr)
         return 2

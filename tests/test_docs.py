@@ -1,0 +1,107 @@
+"""The tutorial's commands, and the code of the how-tos, run word for word; only numbers are smaller."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+DOCS = ROOT / "docs"
+#: What CI changes: fewer pictures, fewer attempts, no wait.
+SMALLER = {
+    "--n 300": "--n 12 --attempts 1 --max-leak 5 --jobs 2 --focus none",
+    "--n 40": "--n 12",
+    "--n 20 --drive": "--n 3 --attempts 1 --max-leak 5 --focus none --drive",
+    "lit_faces.adapt --": "lit_faces.adapt --steps 3 --held-out 0.3 --",
+    "experiments/smoke.yaml": "experiments/smoke.yaml --trainer.max_epochs 1 --data.pairs_per_epoch 16 --wandb disabled",
+}
+
+
+def blocks(page: Path, language: str) -> list[tuple[str, str]]:
+    """Title and text of the code blocks of a language."""
+    found = re.findall(rf'^```{language}(?: title="([^"]+)")?\n(.*?)^```', page.read_text(), flags=re.S | re.M)
+    return [(title, text.strip()) for title, text in found]
+
+
+def smaller(command: str) -> str:
+    for words, fewer in SMALLER.items():
+        command = command.replace(words, fewer)
+    if "lit_faces.personalise" in command:
+        command += " --steps 3"
+    return command
+
+
+def run(command: str, where: Path) -> str:
+    """Run it as typed in the checkout; its output."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PATH": f"{where / 'bin'}:{os.environ['PATH']}"}
+    done = subprocess.run(["bash", "-euc", command], cwd=where, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, f"{command}\n{done.stdout[-2000:]}\n{done.stderr[-3000:]}"
+    return done.stdout
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A folder that looks like the checkout to a command."""
+    (tmp_path / "experiments").symlink_to(ROOT / "experiments")
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "python").write_text(f'#!/bin/sh\nexec {sys.executable} -W ignore "$@"\n')
+    (tmp_path / "bin" / "python").chmod(0o755)
+    return tmp_path
+
+
+@pytest.mark.slow
+def test_every_command_of_the_tutorial_runs(checkout: Path) -> None:
+    commands = [text for _, text in blocks(DOCS / "tutorial.md", "bash")]
+    verbs = {verb for command in commands for verb in re.findall(r"lit_faces\.(\w+)", command)}
+    assert {"render", "evaluate", "generate", "adapt", "personalise", "report", "fit"} <= verbs
+    for command in commands:
+        run("\n".join(smaller(line) for line in command.splitlines()), checkout)
+    for made in ("anna_before/table.md", "anna_set/report.html", "anna_detector/detector.safetensors",
+                 "anna_all/report.html", "ben_all/detector/memory.safetensors", "anna_acts/driven.webm",
+                 "compared.html"):  # fmt: skip
+        assert (checkout / made).stat().st_size > 0, made
+
+
+@pytest.mark.slow
+def test_the_new_generator_trains(checkout: Path) -> None:
+    page = DOCS / "howto" / "new_generator.md"
+    for title, text in blocks(page, "python") + blocks(page, "yaml"):
+        (checkout / title).write_text(text + "\n")
+    for _, command in blocks(page, "bash"):
+        run(smaller(command), checkout)
+    (made,) = (checkout / "runs" / "painter").iterdir()
+    assert (made / "generator.safetensors").is_file() and list((made / "panels").glob("test-*.png"))
+
+
+@pytest.mark.slow
+def test_the_new_method_forgets_less(checkout: Path) -> None:
+    page = DOCS / "howto" / "new_method.md"
+    for title, text in blocks(page, "python"):
+        (checkout / title).write_text(text + "\n")
+    ((_, command),) = blocks(page, "bash")
+    said = run(command, checkout)
+    errors = [tuple(map(float, pair)) for pair in re.findall(r"first task ([\d.]+), on the second ([\d.]+)", said)]
+    (free, _), (held, learnt) = errors
+    assert held < free / 10 and learnt < 1.0, said
+
+
+def test_pages_pictures_and_experiments_that_are_named_exist() -> None:
+    nav = set(re.findall(r"[\w/]+\.md", (ROOT / "mkdocs.yml").read_text()))
+    pages = {str(path.relative_to(DOCS)) for path in DOCS.rglob("*.md")}
+    assert nav == pages
+    for page in DOCS.rglob("*.md"):
+        text = page.read_text()
+        for named in re.findall(r"experiments/(?:slurm/|study/|sweeps/)?\w+\.(?:yaml|sbatch)", text):
+            assert (ROOT / named).is_file(), (page, named)
+        for picture in re.findall(r"!\[[^\]]*\]\(([^)]+)\)", text):
+            assert (page.parent / picture).is_file(), (page, picture)
+
+
+@pytest.mark.skipif(shutil.which("mkdocs") is None, reason="no mkdocs here: pip install -e '.[docs]'")
+def test_the_configuration_of_the_site_is_read() -> None:
+    done = subprocess.run(["mkdocs", "get-deps"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0 and "mkdocs-material" in done.stdout
