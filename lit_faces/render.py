@@ -18,7 +18,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     make = commands.add_parser("set", help="a labelled set: PNG and labels.csv, or tar shards")
     sheet = commands.add_parser("sheet", help="contact sheets: crowd, identities x AUs, AU sweeps 0-5, poses")
-    person = commands.add_parser("person", help="one person: photo.png, neutral, and labelled/ with other frames")
+    person = commands.add_parser("person", help="one person: photo.png, clip.webm, and labelled/ with other frames")
     for command in (make, sheet, person):
         command.add_argument("--out", type=Path, required=True, help="folder to write to")
         command.add_argument("--size", type=int, default=128, help="side of the pictures, pixels (multiple of 8)")
@@ -59,10 +59,11 @@ def main(argv: list[str] | None = None) -> int:
             seconds = time.perf_counter() - start
             print(f"{args.n} faces in {args.out} ({args.format}), {args.n / max(seconds, 1e-6):.0f} faces/s")
         elif args.command == "person":
-            from lit_faces.rendering.sets import write_folder, write_photo
+            from lit_faces.rendering.sets import write_clip, write_folder, write_photo
 
             larger = FaceRenderer(2 * args.size, args.seed, args.head, args.device, yaw_limit=args.yaw_limit)
             print(write_photo(larger, args.out / "photo.png"))
+            print(write_clip(larger, args.out / "clip.webm"))
             print(write_folder(renderer, args.out / "labelled", args.n, args.n))
         else:
             from lit_faces.rendering.sheets import crowd_sheet, identity_sheet, pose_sheet, sweep_sheet

@@ -46,3 +46,16 @@ def test_verbs_pass_their_arguments_on(monkeypatch):
 def test_the_list_of_verbs_needs_no_torch():
     code = "import sys; from lit_faces import cli; cli.main(['--help']); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True).returncode == 0
+
+
+def test_a_shell_completes_verbs_and_options(capsys) -> None:
+    pytest.importorskip("shtab")
+    assert cli.main(["completion", "bash"]) == 0
+    script = capsys.readouterr().out
+    assert subprocess.run(["bash", "-n"], input=script, text=True).returncode == 0
+    line = 'COMP_WORDS=({words}); COMP_CWORD={last}; _shtab_lit_faces; echo "${{COMPREPLY[@]}}"'
+    for words, expected in (("lit-faces gen", "generate"), ("lit-faces adapt --mem", "--memory")):
+        typed = script + "\n" + line.format(words=words, last=len(words.split()) - 1)
+        done = subprocess.run(["bash", "-c", typed], capture_output=True, text=True)
+        assert expected in done.stdout.split(), (words, done.stdout, done.stderr)
+    assert cli.main(["completion", "cmd"]) == 2 and "bash, zsh" in capsys.readouterr().err

@@ -86,7 +86,7 @@ def test_the_new_method_forgets_less(checkout: Path) -> None:
     said = run(command, checkout)
     errors = [tuple(map(float, pair)) for pair in re.findall(r"first task ([\d.]+), on the second ([\d.]+)", said)]
     (free, _), (held, learnt) = errors
-    assert held < free / 10 and learnt < 1.0, said
+    assert held < free / 10 and learnt < 2.5, said
 
 
 def test_pages_pictures_and_experiments_that_are_named_exist() -> None:

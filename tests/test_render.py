@@ -63,3 +63,4 @@ def test_a_person_has_a_photo_and_labelled_frames(tmp_path: Path) -> None:
     rows = list(csv.DictReader((tmp_path / "labelled" / "labels.csv").open()))
     assert len(rows) == 3 and len({row["subject"] for row in rows}) == 1
     assert Image.open(tmp_path / "photo.png").size == (128, 128)
+    assert (tmp_path / "clip.webm").stat().st_size > 1000

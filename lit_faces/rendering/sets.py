@@ -115,6 +115,20 @@ def write_photo(renderer: FaceRenderer, path: Path, subject: int = 0) -> Path:
     return path
 
 
+def write_clip(renderer: FaceRenderer, path: Path, subject: int = 0, frames: int = 24) -> Path:
+    """A clip of a subject: at rest, turning a little and beginning to smile (AU6 and AU12)."""
+    from lit_faces.core.clips import write_video
+
+    still = torch.zeros(frames, dtype=torch.int64)
+    way = torch.linspace(0, 1, frames)
+    au, pose = torch.zeros(frames, len(AUS)), torch.zeros(frames, 3)
+    for number in (6, 12):
+        au[:, AUS.index(number)] = 4.0 * way
+    pose[:, 0] = 12.0 * torch.sin(way * 2 * torch.pi)
+    faces = renderer.render(still + subject, still + 1_000_001, still + 1, au, pose)
+    return write_video(path, faces.image, 12.0)
+
+
 def write_shards(
     renderer: FaceRenderer, out: Path, count: int, frames_per_subject: int = 1, progress: bool = True
 ) -> list[Path]:
