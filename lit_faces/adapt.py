@@ -29,7 +29,7 @@ _OTHERS, _GENERIC = (0, 320, 2), (2_004_000, 128, 2)  # first subject, frames, f
 
 def build_parser() -> argparse.ArgumentParser:
     """The command line."""
-    from lit_faces.core.tracking import add_wandb_argument
+    from lit_faces.callbacks.tracking import add_wandb_argument
     from lit_faces.tasks.personal import Recipe
 
     recipe = Recipe()
@@ -81,9 +81,9 @@ def adapt(args: argparse.Namespace) -> dict[str, Any]:
     """Do what the command line asks; the figures of the report."""
     import torch
 
+    from lit_faces.callbacks.tracking import track_detector
     from lit_faces.core.labelled import read_labelled
     from lit_faces.core.memory import keep_freed_memory
-    from lit_faces.core.tracking import track_detector
     from lit_faces.tasks.au_detector import load_detector
 
     keep_freed_memory()
@@ -131,7 +131,7 @@ def check(args: argparse.Namespace) -> None:
     """
     import torch
 
-    from lit_faces.core.tracking import resolve_mode
+    from lit_faces.callbacks.tracking import resolve_mode
     from lit_faces.tasks.learner import ALL_METHODS
 
     resolve_mode(args.wandb)

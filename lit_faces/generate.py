@@ -27,7 +27,7 @@ PROGRAM = "python -m lit_faces.generate"
 
 def add_source_arguments(parser: argparse.ArgumentParser) -> None:
     """What `generate` and `personalise` share."""
-    from lit_faces.core.tracking import add_wandb_argument
+    from lit_faces.callbacks.tracking import add_wandb_argument
     from lit_faces.persons.plan import PLANS
     from lit_faces.persons.verify import LABELS, Tolerances
 
@@ -98,8 +98,8 @@ def main(argv: list[str] | None = None) -> int:
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Do what the command line asks; the figures of the set."""
+    from lit_faces.callbacks.tracking import resolve_mode
     from lit_faces.core.memory import keep_freed_memory
-    from lit_faces.core.tracking import resolve_mode
     from lit_faces.tasks.au_detector import load_detector
 
     keep_freed_memory()
@@ -193,7 +193,7 @@ def _numbers(text: str) -> tuple[int, ...]:
 def make_set(args: argparse.Namespace, source: PersonSource, plan: Plan, began: float) -> dict[str, Any]:
     """Generate, verify, report; the figures."""
     from lit_faces.callbacks.results import circumstances, write_json
-    from lit_faces.core.tracking import track_set
+    from lit_faces.callbacks.tracking import track_set
     from lit_faces.tasks.person_report import write_report
 
     attempts = write_pictures(args, args.out, source, plan)

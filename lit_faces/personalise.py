@@ -69,8 +69,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     """Do what the command line asks; the figures of the set and of the detector."""
     from lit_faces import adapt, generate
     from lit_faces.callbacks.results import write_json
+    from lit_faces.callbacks.tracking import resolve_mode, track_detector, track_set
     from lit_faces.core.memory import keep_freed_memory
-    from lit_faces.core.tracking import resolve_mode, track_detector, track_set
     from lit_faces.tasks.au_detector import load_detector
     from lit_faces.tasks.person_report import summarise, write_report
     from lit_faces.tasks.person_set import fingerprint

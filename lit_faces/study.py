@@ -18,7 +18,7 @@ _WORKER: Any = None
 
 def build_parser() -> argparse.ArgumentParser:
     """The command line."""
-    from lit_faces.core.tracking import add_wandb_argument
+    from lit_faces.callbacks.tracking import add_wandb_argument
 
     parser = argparse.ArgumentParser(
         prog=PROGRAM,
@@ -41,7 +41,7 @@ def main(argv: list[str] | None = None) -> int:
     from concurrent.futures.process import BrokenProcessPool
 
     from lit_faces.arguments import UsageError, existing_file, read_experiment
-    from lit_faces.core.tracking import resolve_mode
+    from lit_faces.callbacks.tracking import resolve_mode
     from lit_faces.tasks.study import Study
 
     try:
@@ -138,7 +138,7 @@ def report(study: Study, out: Path, wandb: str = "disabled") -> None:
     from dataclasses import asdict
 
     from lit_faces.callbacks.results import circumstances, write_json
-    from lit_faces.core.tracking import tracked
+    from lit_faces.callbacks.tracking import tracked
     from lit_faces.tasks.study import Worker
     from lit_faces.tasks.study_report import Truth, collect, plots, summarise, table, write_parquet
 

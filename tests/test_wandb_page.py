@@ -9,7 +9,7 @@ import yaml
 
 from lit_faces import generate
 from lit_faces.arguments import read_experiment
-from lit_faces.core.tracking import direction, resolve_mode, track_detector
+from lit_faces.callbacks.tracking import direction, resolve_mode, track_detector
 from lit_faces.fit import build, main
 from tests.wandb_file import OfflineRun
 

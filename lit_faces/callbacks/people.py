@@ -89,6 +89,51 @@ def write_people(rows: list[dict[str, Any]], path: Path) -> Path:
     return path
 
 
+def plot_readings(result: dict[str, Any], intensity: Tensor, readings: Tensor, out: Path) -> list[Path]:
+    """``icc.png``: bars with intervals; ``calibration.png``: what is read at each true intensity.
+
+    Args:
+        result: ``icc/AU06`` ... and, where known, ``icc/AU06/low`` and ``/high``.
+        intensity: float (n, 19), 0..5, NaN = not coded.
+        readings: float (n, 19), 0..5.
+        out: folder.
+    """
+    from matplotlib.figure import Figure
+
+    keys = [key for key in AU_KEYS if result[f"icc/{key}"] == result[f"icc/{key}"]]
+    values = np.array([result[f"icc/{key}"] for key in keys])
+    ends = np.array([[result.get(f"icc/{key}/{end}", np.nan) for key in keys] for end in ("low", "high")])
+    figure = Figure(figsize=(9, 3.5), layout="constrained")
+    axes = figure.subplots()
+    axes.bar(keys, values, color="#4878a8")
+    spread = np.nan_to_num(np.abs(ends - values))
+    axes.errorbar(keys, values, yerr=spread, fmt="none", ecolor="black", capsize=3)
+    axes.set_ylabel("ICC(3,1), 95 % over people")
+    axes.set_ylim(min(0.0, float(np.nanmin([*ends[0], *values, 0]))), 1)
+    axes.tick_params(axis="x", rotation=60)
+    written = [save_figure(figure, out / "icc.png")]
+    columns = min(5, max(1, len(keys)))
+    rows = -(-len(keys) // columns) or 1
+    figure = Figure(figsize=(2 * columns, 2 * rows), layout="constrained")
+    grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+    for axes, key in zip(grid.flat, keys):
+        column = AU_KEYS.index(key)
+        truth, found = intensity[:, column].numpy(), readings[:, column].numpy()
+        known = ~np.isnan(truth)
+        axes.plot([0, 5], [0, 5], color="grey", linewidth=0.8)
+        axes.scatter(truth[known], found[known], s=4, alpha=0.3, linewidths=0)
+        places = np.unique(np.round(truth[known]))
+        medians = [np.median(found[known & (np.round(truth) == grade)]) for grade in places]
+        axes.plot(places, medians, color="#b04a3a", marker="o", markersize=3)
+        axes.set_title(f"{key} {result[f'icc/{key}']:.2f}", fontsize=9)
+    for axes in grid.flat[len(keys) :]:
+        axes.set_axis_off()
+    figure.supxlabel("true intensity")
+    figure.supylabel("read (red: median by grade)")
+    written.append(save_figure(figure, out / "calibration.png"))
+    return written
+
+
 def confusion_plot(truth: Tensor, read: Tensor, path: Path) -> Path:
     """Confusion of expressions, rows summing to one, with the counts."""
     from matplotlib.figure import Figure
@@ -157,7 +202,6 @@ class People(Callback):
 
 
 def _detector_plots(readings: Readings, folder: Path) -> None:
-    from lit_faces.evaluate import plot_readings
     from lit_faces.metrics.icc import icc_of_moments, pair_moments
 
     values = icc_of_moments(pair_moments(readings.truth, readings.read))

@@ -14,8 +14,7 @@ from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.loggers import WandbLogger
 
-from lit_faces.core.facs import AU_KEYS
-from lit_faces.core.tracking import (
+from lit_faces.callbacks.tracking import (
     STEP,
     define_metrics,
     described_artifact,
@@ -24,6 +23,7 @@ from lit_faces.core.tracking import (
     use,
     weights_artifact,
 )
+from lit_faces.core.facs import AU_KEYS
 
 _HOST = "api.wandb.ai"
 _MODES = {"dryrun": "offline", "run": "online"}  # older names
