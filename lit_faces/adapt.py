@@ -69,6 +69,8 @@ def main(argv: list[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
     try:
         adapt(args)
+        for name in ("report.md", "before_after.png", "calibration.png", "detector.safetensors"):
+            print(args.out / name)
     except (ValueError, OSError) as error:
         if os.environ.get("LIT_FACES_DEBUG"):
             raise
@@ -303,8 +305,8 @@ def _write(
     text = report(figures)
     (out / "report.md").write_text(text, encoding="utf-8")
     print(text)
-    for path in (_bars(figures, out), _calibration(test, before["person"], after["person"], out)):
-        print(path)
+    _bars(figures, out)
+    _calibration(test, before["person"], after["person"], out)
 
 
 def report(figures: dict[str, Any]) -> str:

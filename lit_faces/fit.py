@@ -6,6 +6,7 @@ Train what the experiment file describes, test it on people it has never seen, a
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import time
@@ -26,6 +27,7 @@ from lit_faces.arguments import (
     split_arguments,
     tidy,
 )
+from lit_faces.core.quiet import quiet_libraries
 
 if TYPE_CHECKING:
     from pytorch_lightning.cli import LightningCLI
@@ -88,10 +90,15 @@ class _Plan:
             self.tree = merge(self.tree, read_experiment(file))
         self.name = self._value("name") or self.tree.get("name") or self.files[0].stem
         self.root = root or Path(self._value("runs") or self.tree.get("runs") or "runs") / self.name / _run_name()
-        again = root is None and slurm.in_job()  # SLURM may have started the job again
-        self.done = again and (self.root / "results.json").is_file()
-        if again and (self.root / "checkpoints" / LAST).is_file():
-            self.resume = str(self.root)
+        requeued = slurm.in_job() and (slurm.was_requeued() if root else self.root.name == slurm.run_name())
+        self.done = root is None and requeued and (self.root / "results.json").is_file()
+        if requeued and (self.root / "checkpoints" / LAST).is_file():
+            self.resume = str(self.root)  # also after a --resume of an older checkpoint: what was reached since counts
+
+    @property
+    def command(self) -> str:
+        """What was typed."""
+        return " ".join([PROGRAM, *map(str, self.files), *self.options])
 
     def _value(self, key: str) -> str | None:
         for index, option in enumerate(self.options):
@@ -110,8 +117,8 @@ class _Plan:
 
 def _run_name() -> str:
     """The run's folder: the SLURM job, or the time at which rank 0 started. All ranks get the same."""
-    if slurm.in_job():
-        return f"slurm-{slurm.job_id()}"
+    if slurm.in_job() and (name := slurm.run_name()) is not None:
+        return name
     if "LOCAL_RANK" in os.environ:  # another process of the same training
         if _STAMP in os.environ:
             return os.environ[_STAMP]
@@ -259,17 +266,17 @@ def _loggers(cli: LightningCLI, plan: _Plan, start_step: int | None) -> list[Any
         same: dict[str, Any] = {}
         if before and start_step:
             same = {"id": before[-1].name.rpartition("-")[2], "resume": "allow"}
-        loggers.append(
-            WandbLogger(
-                name=f"{plan.name}/{plan.root.name}",
-                project="lit_faces",
-                save_dir=str(plan.root.resolve()),  # its service may stand in another folder
-                config=config,
-                group=plan.name,
-                job_type="fit",
-                **same,
-            )
+        logger = WandbLogger(
+            name=f"{plan.name}/{plan.root.name}",
+            project="lit_faces",
+            save_dir=str(plan.root.resolve()),  # its service may stand in another folder
+            config=config,
+            group=plan.name,
+            job_type="fit",
+            **same,
         )
+        getattr(logger, "_wandb_init", {}).pop("anonymous", None)  # Lightning gives it, W&B warns of it
+        loggers.append(logger)
     return loggers
 
 
@@ -285,7 +292,7 @@ def _callbacks(cli: LightningCLI, plan: _Plan) -> list[Any]:
 
     facts = {
         "run/experiment": plan.name,
-        "run/command": " ".join([PROGRAM, *map(str, plan.files), *plan.options]),
+        "run/command": plan.command,
         "run/seed": cli.config.seed_everything,
         "data/class": cli.config.data.class_path,
         **{
@@ -360,6 +367,7 @@ def _save_config(cli: LightningCLI, root: Path) -> None:
 def run(plan: _Plan) -> LightningCLI | None:
     """Train and test."""
     if plan.done:
+        _same_command(plan)
         print(f"done before: {plan.root}", flush=True)
         return None
     cli = _build(plan)
@@ -395,6 +403,18 @@ def run(plan: _Plan) -> LightningCLI | None:
     return cli
 
 
+def _same_command(plan: _Plan) -> None:
+    """A job that runs one experiment twice, without srun, would find the first run's folder.
+
+    Raises:
+        UsageError: the folder is another command's.
+    """
+    file = plan.root / "results.json"
+    before = json.loads(file.read_text()).get("run/command", plan.command)
+    if before != plan.command:
+        raise UsageError(f"{file}: this job has run `{before}` there: give each of its commands a --name")
+
+
 def _finish_wandb(trainer: Any) -> None:
     """Write the run's file to its end; another fit in this process starts a run of its own."""
     from pytorch_lightning.loggers import WandbLogger
@@ -415,6 +435,7 @@ def main(argv: list[str] | None = None) -> int:
         slurm.SIGNALS.install()  # before anything heavy is imported
     try:
         plan = _Plan(argv)
+        quiet_libraries()
         run(plan)
     except (UsageError, FileNotFoundError, ValueError) as error:
         if os.environ.get("LIT_FACES_DEBUG"):

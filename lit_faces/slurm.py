@@ -37,6 +37,25 @@ def job_id(environment: Mapping[str, str] | None = None) -> str:
     return f"{array}_{environment['SLURM_ARRAY_TASK_ID']}" if array else environment["SLURM_JOB_ID"]
 
 
+def run_name(environment: Mapping[str, str] | None = None) -> str | None:
+    """Folder of a run, the same for all tasks and after a requeue.
+
+    ``slurm-1234``; ``slurm-1234-1`` for the second ``srun`` of the job; None in an interactive shell, where the same
+    command typed again is another run.
+    """
+    environment = os.environ if environment is None else environment
+    step = environment.get("SLURM_STEP_ID") if "SLURM_PROCID" in environment else None
+    if step is None and environment.get("ENVIRONMENT") != "BATCH":
+        return None
+    return f"slurm-{job_id(environment)}" + (f"-{step}" if step not in (None, "0") else "")
+
+
+def was_requeued(environment: Mapping[str, str] | None = None) -> bool:
+    """Whether SLURM starts this job again."""
+    environment = os.environ if environment is None else environment
+    return environment.get("SLURM_RESTART_COUNT", "0") not in ("", "0")
+
+
 def is_rank_zero(environment: Mapping[str, str] | None = None) -> bool:
     """Whether this task writes what is shared; True outside SLURM."""
     environment = os.environ if environment is None else environment

@@ -33,7 +33,9 @@ def test_one_person_then_another_from_the_memory(root, tmp_path, capsys):
     small = str(root / "small.safetensors")
     assert adapt(root, "anna", tmp_path / "a", "--detector", small, "--capacity", "20", "--held-out", "0.4") == 0
     text = capsys.readouterr().out
-    assert "ewc_replay on 6 faces" in text and "| AU17 |" in text
+    assert (
+        "ewc_replay on 6 faces" in text and "| AU17 |" in text and str(tmp_path / "a" / "detector.safetensors") in text
+    )
     for name in ("detector.safetensors", "memory.safetensors", "report.md", "before_after.png", "calibration.png"):
         assert (tmp_path / "a" / name).stat().st_size > 100, name
     result = json.loads((tmp_path / "a" / "results.json").read_text())

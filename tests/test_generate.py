@@ -1,6 +1,7 @@
 """python -m lit_faces.generate and python -m lit_faces.personalise, from photo to detector, and bad input."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -120,6 +121,7 @@ def test_from_one_photo_to_a_detector_in_one_command(photos, tmp_path, capsys):
     assert personalise.main(words) == 0
     said = capsys.readouterr().out
     assert "detector.safetensors" in said and "report.html" in said
+    assert all(Path(line).exists() for line in said.splitlines() if line.startswith(str(tmp_path)))
     results = json.loads((tmp_path / "anna" / "results.json").read_text())
     assert results["set/slots"] == 12 and results["run/learnt"] == ["anna"] and "person/after/icc/mean" in results
     text = (tmp_path / "anna" / "report.html").read_text()

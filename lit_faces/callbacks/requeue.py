@@ -10,6 +10,7 @@ from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.loggers import WandbLogger
 
 from lit_faces.callbacks.checkpoints import LastCheckpoint
+from lit_faces.core.ranks import gather
 from lit_faces.slurm import SIGNALS, Signals, requeue_and_wait
 
 
@@ -30,6 +31,7 @@ class Requeue(Callback):
             raise ValueError(f"every: expected 1 or more, got {every}")
         self.checkpoint, self.every = checkpoint, every
         self.signals = SIGNALS if signals is None else signals
+        self._common: list[float] = []  # batches that every rank has, by DataLoader
 
     def _guard(self) -> None:
         signal.signal(signal.SIGTERM, self.signals._on_stop)  # Lightning's broadcasts inside the handler, and hangs
@@ -42,6 +44,15 @@ class Requeue(Callback):
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """From here on flags are looked at."""
         self._guard()
+        self._count(trainer.num_test_batches)
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Count."""
+        self._count(trainer.num_sanity_val_batches if trainer.sanity_checking else trainer.num_val_batches)
+
+    def _count(self, batches: list[int | float]) -> None:
+        """Every image is evaluated once, so ranks may differ by a batch: where one has ended, nobody may ask."""
+        self._common = [min(counts) for counts in zip(*gather(list(map(float, batches))), strict=True)]
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Nobody looks any longer."""
@@ -55,19 +66,33 @@ class Requeue(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Agree, save, leave."""
-        self._agree(trainer, batch_idx, save=True)
+        self._agree(trainer, batch_idx, save=True)  # ranks have equally many
 
     def on_validation_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int, *_: int
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
     ) -> None:
         """Agree, leave."""
-        self._agree(trainer, batch_idx, save=False)
+        if batch_idx < self._common[dataloader_idx]:
+            self._agree(trainer, batch_idx, save=False)
 
     def on_test_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int, *_: int
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
     ) -> None:
         """Agree, leave."""
-        self._agree(trainer, batch_idx, save=False)
+        if batch_idx < self._common[dataloader_idx]:
+            self._agree(trainer, batch_idx, save=False)
 
     def _agree(self, trainer: Trainer, batch_idx: int, save: bool) -> None:
         if batch_idx % self.every or trainer.sanity_checking:

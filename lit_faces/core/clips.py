@@ -14,6 +14,7 @@ import torch
 
 from lit_faces.core.landmarks import Box, FaceAnalyser, align_crop, crop_frame
 from lit_faces.core.photos import MIN_FACE, SURE_SCORE, check_file
+from lit_faces.core.quiet import quiet_descriptor
 from lit_faces.core.sample import FaceSample
 
 SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".mts", ".3gp")
@@ -128,7 +129,8 @@ def write_video(path: Path, frames: torch.Tensor, rate: float) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.tmp.webm")
     size = (frames.shape[3], frames.shape[2])
-    writer = cv2.VideoWriter(str(temporary), cv2.VideoWriter.fourcc(*"VP80"), rate, size)
+    with quiet_descriptor():  # it complains of the tag, then writes a good file
+        writer = cv2.VideoWriter(str(temporary), cv2.VideoWriter.fourcc(*"VP80"), rate, size)
     if not writer.isOpened():
         raise OSError(
             f"{path}: this installation of OpenCV cannot write VP8 video; install opencv-python-headless from PyPI"

@@ -22,6 +22,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from lit_faces.continual.ewc import EWC
 from lit_faces.continual.penalties import L2SP, SI, LwF, QuadraticPenalty
+from lit_faces.core.quiet import quiet_libraries
 from lit_faces.core.sample import TENSORS, FaceBatch
 from lit_faces.core.seeding import generator_for
 from lit_faces.losses.action_units import masked_concordance, masked_cross_entropy, masked_logit_bce, masked_mse
@@ -376,7 +377,7 @@ def quiet_trainer(steps: int, accelerator: str, precision: str = "auto") -> pl.T
 
     if precision == "auto":
         precision = "bf16-mixed" if fast_bfloat16(accelerator) else "32-true"
-
+    quiet_libraries()
     logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.ERROR)
     return pl.Trainer(
         max_steps=steps,
