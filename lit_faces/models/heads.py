@@ -40,6 +40,13 @@ class LogitHead(nn.Module):
         """Features (B, inputs) -> float32 (B, outputs), logits."""
         return self.linear(features).float()
 
+    @torch.no_grad()
+    def start_from(self, head: AUHead, threshold: float) -> None:
+        """Say what a head of intensities says: a probability of one half at intensity ``threshold``, in (0, 5)."""
+        share = torch.tensor(threshold / MAX_INTENSITY)
+        self.linear.weight.copy_(head.linear.weight)
+        self.linear.bias.copy_(head.linear.bias - share.logit())
+
 
 class Prevalence(nn.Module):
     """Running share of each class, for losses that must not forget the rare ones.

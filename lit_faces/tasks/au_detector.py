@@ -155,7 +155,10 @@ class AUDetector(FaceTask):
         self.calibration.load_state_dict(other.calibration.state_dict())
 
     def _start_from(self, path: Path) -> None:
-        """Take over backbone, intensity head, and the other heads where both have them."""
+        """Take over backbone, intensity head, and the other heads where both have them.
+
+        A head of occurrence that is new says at first what the intensities say: few labels need not teach it all.
+        """
         other = load_detector(path)
         if other.backbone_name != self.backbone_name:
             raise ValueError(f"init {path}: its backbone is {other.backbone_name!r}, not {self.backbone_name!r}")
@@ -163,6 +166,8 @@ class AUDetector(FaceTask):
             mine, theirs = getattr(self, name), getattr(other, name)
             if mine is not None and theirs is not None:
                 mine.load_state_dict(theirs.state_dict())
+        if self.occurrence is not None and other.occurrence is None:
+            self.occurrence.start_from(other.head, OCCURRENCE_THRESHOLD)
 
     def configure_models(self) -> None:
         """The backbone and its head."""

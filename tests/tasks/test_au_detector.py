@@ -119,6 +119,18 @@ def test_starting_from_another_detector(tmp_path, frame_loader):
         trainer(tmp_path).fit(AUDetector("resnet10t", init=str(tmp_path / "first.safetensors")), frame_loader(1))
 
 
+def test_a_new_occurrence_head_starts_from_the_intensities(tmp_path, frame_loader, faces):
+    first = build()
+    torch.nn.init.normal_(first.head.linear.weight)  # readings on both sides of grade 2
+    first.export_weights(tmp_path / "first.safetensors", half=False)
+    options = {"occurrence_head": True, "weight_occurrence": 1.0, "lr": 1e-12}
+    second = AUDetector("aligned_face_small", size=32, init=str(tmp_path / "first.safetensors"), **options)
+    trainer(tmp_path, limit_train_batches=1).fit(second, frame_loader(1))
+    found = second.predict(faces(16, 0).image)
+    occurs = second.occurs(found)
+    assert torch.equal(occurs, (found.intensity >= 2).float()) and 0.05 < occurs.mean() < 0.95
+
+
 def test_validating_later_leaves_the_calibration_alone(tmp_path, frame_loader):
     task = build(calibrate=True)
     run = trainer(tmp_path)
