@@ -15,6 +15,7 @@ from pytorch_lightning.callbacks import Callback
 from torch import Tensor
 
 from lit_faces.callbacks.pictures import save_figure
+from lit_faces.callbacks.tracking import direction
 from lit_faces.core.facs import AU_KEYS, EMOTIONS
 from lit_faces.core.ranks import gather
 
@@ -168,13 +169,16 @@ def people_plot(rows: list[dict[str, Any]], figure_name: str, path: Path) -> Pat
     """One figure of every person, the worst first."""
     from matplotlib.figure import Figure
 
-    known = sorted((row[figure_name], row["subject"]) for row in rows if row.get(figure_name) == row.get(figure_name))
+    known = sorted(
+        ((row[figure_name], row["subject"]) for row in rows if row.get(figure_name) == row.get(figure_name)),
+        reverse=direction(figure_name) == "min",
+    )
     figure = Figure(figsize=(7, 2.8), layout="constrained")
     axes = figure.subplots()
     axes.bar(range(len(known)), [value for value, _ in known], color="#4878a8")
     if len(known) <= 30:
         axes.set_xticks(range(len(known)), [name for _, name in known], rotation=60, fontsize=7, ha="right")
-    axes.set_xlabel(f"{len(known)} people, in order")
+    axes.set_xlabel(f"{len(known)} people, the worst first")
     axes.set_ylabel(figure_name)
     return save_figure(figure, path)
 
