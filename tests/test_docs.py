@@ -1,5 +1,7 @@
 """The tutorial's commands, and the code of the how-tos, run word for word; only numbers are smaller."""
 
+import argparse
+import importlib
 import os
 import re
 import shutil
@@ -8,6 +10,9 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from lit_faces.cli import VERBS
+from lit_faces.fit import OWN
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
@@ -99,6 +104,44 @@ def test_pages_pictures_and_experiments_that_are_named_exist() -> None:
             assert (ROOT / named).is_file(), (page, named)
         for picture in re.findall(r"!\[[^\]]*\]\(([^)]+)\)", text):
             assert (page.parent / picture).is_file(), (page, picture)
+
+
+def options_of(verb: str) -> set[str]:
+    """What a command understands, its own verbs included."""
+    if verb == "fit":
+        return {f"--{name}" for name in OWN}
+    found, parsers = set(), [importlib.import_module(f"lit_faces.{verb}").build_parser()]
+    while parsers:
+        for action in parsers.pop()._actions:
+            found.update(action.option_strings)
+            if isinstance(action, argparse._SubParsersAction):
+                parsers += action.choices.values()
+    return found
+
+
+def unknown_words(text: str) -> list[str]:
+    """Verbs and options in commands of lit_faces that do not exist."""
+    wrong = []
+    for verb, rest in re.findall(
+        r"(?:python -m lit_faces\.|lit-faces )([a-z]+)([^\n`|;)]*)", text.replace("\\\n", " ")
+    ):
+        if verb not in VERBS:
+            wrong += [verb] if verb != "completion" else []
+            continue
+        known = options_of(verb)
+        for option in re.findall(r"(?<!\S)(--[\w.-]+)", rest):
+            of_fit = verb in ("fit", "folds") and (re.match(r"--(model|data|trainer)\.", option) or option[2:] in OWN)
+            wrong += [] if option in known or of_fit else [f"{verb} {option}"]
+    return wrong
+
+
+def test_commands_that_are_named_exist_with_their_options() -> None:
+    assert unknown_words("`python -m lit_faces.generate a --nn 3 --out b` lit-faces personalize x") == [
+        "generate --nn",
+        "personalize",
+    ]
+    files = [ROOT / "README.md", *DOCS.rglob("*.md"), *(ROOT / "experiments").rglob("*.*")]
+    assert {str(file): wrong for file in files if (wrong := unknown_words(file.read_text()))} == {}
 
 
 @pytest.mark.skipif(shutil.which("mkdocs") is None, reason="no mkdocs here: pip install -e '.[docs]'")
