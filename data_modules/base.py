@@ -7,6 +7,8 @@ that was killed continues where it stood.
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
@@ -78,6 +80,12 @@ class EpochSampler(Sampler[int]):
         yield from (order[self.rank : usable : self.world] + first).tolist()
 
 
+def _outlive_sigterm(worker: int) -> None:
+    """SLURM signals the whole job step: a loader process that dies takes the checkpoint with it."""
+    if "SLURM_JOB_ID" in os.environ:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
 def _as_gathered(batch: Any) -> Any:
     """The dataset has collated already."""
     return batch
@@ -129,6 +137,7 @@ class FaceDataModule(LightningDataModule):
             "pin_memory": self.pin_memory,
             "generator": torch.Generator().manual_seed(self.seed),
             "persistent_workers": False,
+            "worker_init_fn": _outlive_sigterm if self.num_workers else None,
         }
 
     def train_dataloader(self) -> StatefulDataLoader:

@@ -6,7 +6,6 @@ Train what the experiment file describes, test it on people it has never seen, a
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import time
@@ -35,6 +34,7 @@ if TYPE_CHECKING:
 PROGRAM = "python -m lit_faces.fit"
 LAST = "last.ckpt"  # as lit_faces.callbacks.checkpoints has it, which is heavy to import
 _STAMP = "LIT_FACES_RUN"
+_COMMAND, _OWNER = "command.txt", "job.txt"  # in a run's folder: what was typed, and the SLURM job that is at it
 HELP = f"""usage: {PROGRAM} EXPERIMENT.yaml [more.yaml ...] [--key.sub value ...]
 
 Train and test an experiment; later files and options win over earlier ones.
@@ -90,9 +90,11 @@ class _Plan:
             self.tree = merge(self.tree, read_experiment(file))
         self.name = self._value("name") or self.tree.get("name") or self.files[0].stem
         self.root = root or Path(self._value("runs") or self.tree.get("runs") or "runs") / self.name / _run_name()
-        requeued = slurm.in_job() and (slurm.was_requeued() if root else self.root.name == slurm.run_name())
-        self.done = root is None and requeued and (self.root / "results.json").is_file()
-        if requeued and (self.root / "checkpoints" / LAST).is_file():
+        again = slurm.in_job() and slurm.was_requeued()
+        if root is None and self.root.name == (slurm.run_name() if slurm.in_job() else None):
+            self.root = _folder_in_job(self.root, self.command, again)
+        self.done = root is None and again and (self.root / "results.json").is_file()
+        if again and (self.root / "checkpoints" / LAST).is_file():
             self.resume = str(self.root)  # also after a --resume of an older checkpoint: what was reached since counts
 
     @property
@@ -127,6 +129,31 @@ def _run_name() -> str:
         return f"torchrun-{os.environ['TORCHELASTIC_RUN_ID']}"
     os.environ[_STAMP] = time.strftime("%Y%m%d-%H%M%S")
     return os.environ[_STAMP]
+
+
+def _folder_in_job(folder: Path, command: str, again: bool) -> Path:
+    """The folder of a command in a SLURM job that may run several: ``slurm-77``, then ``slurm-77.2``, ...
+
+    Args:
+        folder: by the job and step.
+        command: what was typed.
+        again: the job was requeued, so that folders belong to the commands that they name.
+
+    Raises:
+        UsageError: another command of several tasks has it.
+    """
+    count = 1
+    found = folder
+    while found.exists():
+        note = found / _COMMAND
+        theirs = note.read_text() if note.is_file() else command
+        if theirs == command and (again or int(os.environ["SLURM_NTASKS"]) > 1):
+            break
+        if int(os.environ["SLURM_NTASKS"]) > 1:  # who came second cannot be told: the tasks start together
+            raise UsageError(f"{note}: this step has run `{theirs}` there: give each of its commands a --name")
+        count += 1
+        found = folder.with_name(f"{folder.name}.{count}")
+    return found
 
 
 def _groups() -> dict[str, set[str] | None]:
@@ -364,16 +391,36 @@ def _save_config(cli: LightningCLI, root: Path) -> None:
     os.replace(temporary, root / "config.yaml")
 
 
+def _own(plan: _Plan) -> None:
+    """Leave word whose folder it is.
+
+    Raises:
+        UsageError: another SLURM job is at work in it.
+    """
+    from lit_faces.core.shards import replace_file
+
+    plan.root.mkdir(parents=True, exist_ok=True)
+    owner = plan.root / _OWNER
+    before = owner.read_text() if owner.is_file() else ""
+    mine = slurm.job_id() if slurm.in_job() else ""
+    if before not in ("", mine) and slurm.in_queue(before):
+        raise UsageError(f"{owner}: job {before} is still at work there: wait for it, or `scancel {before}`")
+    replace_file(owner, mine.encode())
+    if not (plan.root / _COMMAND).is_file():
+        replace_file(plan.root / _COMMAND, plan.command.encode())
+
+
 def run(plan: _Plan) -> LightningCLI | None:
     """Train and test."""
     if plan.done:
-        _same_command(plan)
         print(f"done before: {plan.root}", flush=True)
         return None
     cli = _build(plan)
     if cli.config.dry_run:
         print(cli.parser.dump(cli.config, skip_none=True))
         return cli
+    if cli.trainer.is_global_zero:
+        _own(plan)
     resume = _checkpoint(Path(plan.resume), cli) if plan.resume else None
     start = None
     if resume is not None:
@@ -401,18 +448,6 @@ def run(plan: _Plan) -> LightningCLI | None:
         _finish_wandb(trainer)
         print(f"done: {plan.root}", flush=True)
     return cli
-
-
-def _same_command(plan: _Plan) -> None:
-    """A job that runs one experiment twice, without srun, would find the first run's folder.
-
-    Raises:
-        UsageError: the folder is another command's.
-    """
-    file = plan.root / "results.json"
-    before = json.loads(file.read_text()).get("run/command", plan.command)
-    if before != plan.command:
-        raise UsageError(f"{file}: this job has run `{before}` there: give each of its commands a --name")
 
 
 def _finish_wandb(trainer: Any) -> None:

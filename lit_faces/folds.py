@@ -16,6 +16,7 @@ from typing import Any
 PROGRAM = "python -m lit_faces.folds"
 _KEPT = ("test/icc/", "test/f1/", "test/balanced_accuracy/", "test/expression/")
 _COLUMNS = 6
+_STOPPED = 128 + signal.SIGTERM
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -50,8 +51,10 @@ def main(argv: list[str] | None = None) -> int:
     from lit_faces import slurm
     from lit_faces.arguments import UsageError, existing_file
 
-    if slurm.in_job():
-        signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # for fit, which is in the same group
+    told: list[int] = []
+    if slurm.in_job():  # signals are for fit, which is in the same group; while it saves, this process must stay
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, lambda number, _: told.append(number))
     try:
         existing_file(args.experiment)
         folds = _people(args) if args.leave_one_out else [f"part{part}" for part in _parts(args.parts)]
@@ -60,6 +63,8 @@ def main(argv: list[str] | None = None) -> int:
             return 0
         name = args.name or args.experiment.stem
         for fold in _chosen(folds, args.index):
+            if told:
+                return _STOPPED
             if not args.report:
                 _run(args, name, fold, options)
         if not slurm.is_rank_zero():
@@ -72,7 +77,7 @@ def main(argv: list[str] | None = None) -> int:
         print(text)
     except subprocess.CalledProcessError as error:
         print(f"{PROGRAM}: fold stopped with {error.returncode}; the same command goes on", file=sys.stderr)
-        return 2
+        return _STOPPED if told else 2
     except (UsageError, ValueError, OSError) as error:
         print(f"{PROGRAM}: {error}", file=sys.stderr)
         return 2
@@ -133,9 +138,9 @@ def _run(args: argparse.Namespace, name: str, fold: str, options: list[str]) -> 
     folder.mkdir(parents=True, exist_ok=True)
     replace_file(note, wanted.encode())
     command = [sys.executable, "-m", "lit_faces.fit"]
-    begun = sorted(path.parent.parent for path in folder.glob("*/checkpoints/last.ckpt"))
+    begun = sorted(folder.glob("*/checkpoints/last.ckpt"), key=_age)
     if begun:
-        command += ["--resume", str(begun[-1])]
+        command += ["--resume", str(begun[-1].parent.parent)]
     else:
         held_out = ["held_out_subject", fold] if args.leave_one_out else ["held_out_part", fold.removeprefix("part")]
         command += [str(args.experiment), "--name", f"{name}/{fold}", "--runs", str(args.runs)]
@@ -144,9 +149,13 @@ def _run(args: argparse.Namespace, name: str, fold: str, options: list[str]) -> 
     subprocess.run(command, check=True)
 
 
+def _age(path: Path) -> float:
+    return path.stat().st_mtime
+
+
 def finished(folder: Path) -> dict[str, Any] | None:
     """Results of the latest finished run of a fold."""
-    found = sorted(folder.glob("*/results.json"))
+    found = sorted(folder.glob("*/results.json"), key=_age)
     return json.loads(found[-1].read_text()) if found else None
 
 

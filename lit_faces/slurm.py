@@ -8,6 +8,7 @@ flag, and all ranks agree at the end of a batch (:class:`lit_faces.callbacks.req
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -54,6 +55,14 @@ def was_requeued(environment: Mapping[str, str] | None = None) -> bool:
     """Whether SLURM starts this job again."""
     environment = os.environ if environment is None else environment
     return environment.get("SLURM_RESTART_COUNT", "0") not in ("", "0")
+
+
+def in_queue(job: str) -> bool:
+    """Whether SLURM still has a job, running or waiting; False where nobody can tell."""
+    if job and shutil.which("squeue"):
+        asked = subprocess.run(["squeue", "-h", "-j", job, "-o", "%T"], capture_output=True, text=True)
+        return asked.returncode == 0 and bool(asked.stdout.strip())
+    return False
 
 
 def is_rank_zero(environment: Mapping[str, str] | None = None) -> bool:
@@ -107,12 +116,14 @@ def layout(
                 f"({found['devices']} a node): make --ntasks-per-node equal to devices and --nodes equal to num_nodes"
             )
     if "MASTER_ADDR" not in environment:
-        _check_resolves(environment.get("SLURM_STEP_NODELIST") or environment.get("SLURM_JOB_NODELIST") or "")
+        first = _first_node(environment.get("SLURM_STEP_NODELIST") or environment.get("SLURM_JOB_NODELIST") or "")
+        if environment is os.environ:
+            os.environ["MASTER_ADDR"] = first  # Lightning would take the job's, which may not be in this step
     return found
 
 
-def _check_resolves(nodes: str) -> None:
-    """Lightning meets at the first node of the list; a name that does not resolve would hang for minutes."""
+def _first_node(nodes: str) -> str:
+    """Where all processes meet; a name that does not resolve would hang for minutes."""
     from lightning_fabric.plugins.environments import SLURMEnvironment
 
     first = SLURMEnvironment.resolve_root_node_address(nodes)
@@ -122,6 +133,7 @@ def _check_resolves(nodes: str) -> None:
         raise UsageError(
             f"the node {first!r} has no address here ({error}): export MASTER_ADDR with one that all nodes reach"
         ) from error
+    return first
 
 
 @dataclass

@@ -1,6 +1,5 @@
 """What fit makes of SLURM's environment, without a SLURM."""
 
-import json
 from types import SimpleNamespace
 
 import pytest
@@ -8,6 +7,7 @@ import pytest
 from lit_faces import fit, slurm
 from lit_faces.arguments import UsageError
 from lit_faces.callbacks import requeue
+from lit_faces.callbacks.wandb_media import default_wandb_mode
 
 TASK = {
     "SLURM_JOB_ID": "77", "SLURM_NTASKS": "8", "SLURM_NTASKS_PER_NODE": "4", "SLURM_NNODES": "2", "SLURM_STEP_ID": "0",
@@ -84,21 +84,80 @@ def test_what_was_reached_since_counts_more_than_an_older_checkpoint_to_go_on_fr
     assert fit._Plan(["small.yaml", "--resume", older]).resume == older, "the job's first start does as it was told"
 
 
-def test_a_job_does_not_take_another_command_for_its_own(job, capsys) -> None:
-    run = job / "slurm-77"
-    run.mkdir(parents=True)
-    (run / "results.json").write_text(json.dumps({"run/command": fit._Plan(["small.yaml"]).command}))
-    assert fit.main(["small.yaml"]) == 0 and "done before" in capsys.readouterr().out
-    assert fit.main(["small.yaml", "--trainer.max_epochs", "2"]) == 2
-    assert "give each of its commands a --name" in capsys.readouterr().err
+def plan_of(*words: str) -> fit._Plan:
+    """What fit makes of the words, and the folder that it would take."""
+    plan = fit._Plan(["small.yaml", *words])
+    fit._own(plan)
+    return plan
 
 
-@pytest.mark.parametrize(("mine", "asked"), [(21, [0, 10]), (20, [0, 10])])
-def test_ranks_agree_only_where_all_have_a_batch(mine: int, asked: list[int], monkeypatch) -> None:
+def test_each_command_of_a_shell_in_a_job_has_its_own_folder(job, monkeypatch) -> None:
+    monkeypatch.delenv("SLURM_RESTART_COUNT")
+    first = plan_of()
+    leave_checkpoint(first.root, "last.ckpt")
+    again, other = plan_of(), plan_of("--trainer.max_epochs", "2")
+    assert [plan.root.name for plan in (first, again, other)] == ["slurm-77", "slurm-77.2", "slurm-77.3"]
+    assert again.resume is None and not again.done, "typed again: another run"
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
+    assert plan_of("--trainer.max_epochs", "2").root.name == "slurm-77.3", "requeued: each its own"
+    assert plan_of().resume == str(first.root) and not plan_of().done
+    (first.root / "results.json").write_text("{}")
+    assert fit._Plan(["small.yaml"]).done
+
+
+def test_two_commands_of_one_step_of_several_tasks_need_names(job, monkeypatch) -> None:
+    monkeypatch.setenv("SLURM_NTASKS", "8")
+    first = plan_of()
+    assert plan_of().root == first.root, "another task of the same"
+    with pytest.raises(UsageError, match="give each of its commands a --name"):
+        plan_of("--trainer.max_epochs", "2")
+    assert plan_of("--trainer.max_epochs", "2", "--name", "longer").root.parent.name == "longer"
+
+
+def test_a_folder_where_another_job_is_at_work_is_left_alone(job, monkeypatch) -> None:
+    run = plan_of().root
+    monkeypatch.setenv("SLURM_JOB_ID", "78")
+    monkeypatch.setattr(slurm, "in_queue", lambda number: number == "77")
+    with pytest.raises(UsageError, match="job 77 is still at work there"):
+        plan_of("--resume", str(run))
+    monkeypatch.setattr(slurm, "in_queue", lambda number: False)
+    assert plan_of("--resume", str(run)).root == run and (run / "job.txt").read_text() == "78"
+    assert (run / "command.txt").read_text() == fit._Plan(["small.yaml"]).command, "what it is, not how it was resumed"
+
+
+def test_wandb_is_offline_in_a_job_unless_told(job, monkeypatch) -> None:
+    monkeypatch.setenv("WANDB_API_KEY", "of the login node")
+    monkeypatch.delenv("WANDB_MODE", raising=False)
+    assert default_wandb_mode() == "offline"
+    monkeypatch.setenv("WANDB_MODE", "online")
+    assert default_wandb_mode() == "online"
+    monkeypatch.delenv("WANDB_MODE")
+    monkeypatch.delenv("SLURM_JOB_ID")
+    assert default_wandb_mode() == "online", "at home, whoever is logged in"
+
+
+def test_agreements_come_every_few_seconds_of_the_slowest_rank(monkeypatch) -> None:
+    now, asked, mine = [0.0], [], 0.5
+    monkeypatch.setattr(requeue.time, "monotonic", lambda: now[0])
+
+    def both(value):
+        asked.append(now[0])
+        return [value, (False, False, 1.0)]  # the other rank takes a second a batch
+
+    monkeypatch.setattr(requeue, "gather", both)
+    callback = requeue.Requeue(None, seconds=5.0, signals=slurm.Signals())  # type: ignore[arg-type]
+    for batch in range(30):
+        now[0] += mine
+        callback.on_train_batch_end(None, None, None, None, batch)  # type: ignore[arg-type]
+    assert asked == [0.5, 3.0, 5.5, 8.0, 10.5, 13.0], "after the first every five batches: five seconds there"
+
+
+@pytest.mark.parametrize("mine", [21, 20])
+def test_ranks_agree_only_where_all_have_a_batch(mine: int, monkeypatch) -> None:
     monkeypatch.setattr(requeue, "gather", lambda value: [[21.0], [20.0]])
     monkeypatch.setattr(requeue.signal, "signal", lambda *_: None)
-    monkeypatch.setattr(requeue.Requeue, "_agree", lambda self, trainer, batch, save: found.append(batch))
     found: list[int] = []
+    monkeypatch.setattr(requeue.Requeue, "_agree", lambda self, trainer, save: found.append(batch))
     callback = requeue.Requeue(None, signals=slurm.Signals())  # type: ignore[arg-type]
     trainer = SimpleNamespace(num_test_batches=[mine], num_val_batches=[mine], sanity_checking=False)
     for start, end in (
@@ -109,4 +168,4 @@ def test_ranks_agree_only_where_all_have_a_batch(mine: int, asked: list[int], mo
         start(trainer, None)  # type: ignore[arg-type]
         for batch in range(mine):
             end(trainer, None, None, None, batch)  # type: ignore[arg-type]
-        assert [batch for batch in found if batch % 10 == 0] == asked and max(found) == 19
+        assert found == list(range(20))

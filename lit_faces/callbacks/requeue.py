@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import time
 from typing import Any
 
 from pytorch_lightning import LightningModule, Trainer
@@ -13,6 +14,8 @@ from lit_faces.callbacks.checkpoints import LastCheckpoint
 from lit_faces.core.ranks import gather
 from lit_faces.slurm import SIGNALS, Signals, requeue_and_wait
 
+_MOST_BATCHES = 1000
+
 
 class Requeue(Callback):
     """Obeys what :class:`lit_faces.slurm.Signals` heard.
@@ -22,24 +25,27 @@ class Requeue(Callback):
 
     Args:
         checkpoint: what saves.
-        every: batches between two agreements; each costs a collective call (on a GPU: a wait).
+        seconds: between two agreements in training, about: each is a collective call (on a GPU: a wait). Batches of
+            validation and test, which may take long, end with one each.
         signals: flags; None means the process's.
     """
 
-    def __init__(self, checkpoint: LastCheckpoint, every: int = 10, signals: Signals | None = None) -> None:
-        if every < 1:
-            raise ValueError(f"every: expected 1 or more, got {every}")
-        self.checkpoint, self.every = checkpoint, every
+    def __init__(self, checkpoint: LastCheckpoint, seconds: float = 5.0, signals: Signals | None = None) -> None:
+        if not seconds > 0:
+            raise ValueError(f"seconds: expected more than 0, got {seconds}")
+        self.checkpoint, self.seconds = checkpoint, seconds
         self.signals = SIGNALS if signals is None else signals
+        self._every, self._batches, self._since = 1, 0, time.monotonic()  # the same of all ranks but for the time
         self._common: list[float] = []  # batches that every rank has, by DataLoader
 
     def _guard(self) -> None:
         signal.signal(signal.SIGTERM, self.signals._on_stop)  # Lightning's broadcasts inside the handler, and hangs
         self.signals.guarded = True
 
-    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """From here on flags are looked at."""
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """From here on flags are looked at. Not at ``on_fit_start``: Lightning takes SIGTERM after that."""
         self._guard()
+        self._every, self._batches, self._since = 1, 0, time.monotonic()
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """From here on flags are looked at."""
@@ -66,7 +72,9 @@ class Requeue(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Agree, save, leave."""
-        self._agree(trainer, batch_idx, save=True)  # ranks have equally many
+        self._batches += 1  # ranks have equally many
+        if self._batches >= self._every:
+            self._agree(trainer, save=True)
 
     def on_validation_batch_end(
         self,
@@ -78,8 +86,8 @@ class Requeue(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Agree, leave."""
-        if batch_idx < self._common[dataloader_idx]:
-            self._agree(trainer, batch_idx, save=False)
+        if batch_idx < self._common[dataloader_idx] and not trainer.sanity_checking:
+            self._agree(trainer, save=False)
 
     def on_test_batch_end(
         self,
@@ -91,16 +99,19 @@ class Requeue(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Agree, leave."""
-        if batch_idx < self._common[dataloader_idx]:
-            self._agree(trainer, batch_idx, save=False)
+        if batch_idx < self._common[dataloader_idx] and not trainer.sanity_checking:
+            self._agree(trainer, save=False)
 
-    def _agree(self, trainer: Trainer, batch_idx: int, save: bool) -> None:
-        if batch_idx % self.every or trainer.sanity_checking:
+    def _agree(self, trainer: Trainer, save: bool) -> None:
+        seconds = (time.monotonic() - self._since) / max(self._batches, 1)
+        heard = gather((self.signals.requeue, self.signals.stop, seconds))
+        if save:  # the slowest rank's batches count, and the same number for all
+            slowest = max(float(one[2]) for one in heard)
+            self._every = min(max(int(self.seconds / max(slowest, 1e-3)), 1), _MOST_BATCHES)
+            self._batches, self._since = 0, time.monotonic()
+        if not any(requeue or stop for requeue, stop, _ in heard):
             return
-        anybody = trainer.strategy.reduce_boolean_decision
-        if not anybody(self.signals.requeue or self.signals.stop, all=False):
-            return
-        again = anybody(self.signals.requeue, all=False) and not anybody(self.signals.stop, all=False)
+        again = not any(stop for _, stop, _ in heard)
         if save:
             trainer._logger_connector.update_train_step_metrics()  # Lightning would log this batch after us
             self.checkpoint.save(trainer)

@@ -18,6 +18,7 @@ from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Callback
 
 from lit_faces.core.facs import AU_KEYS
+from lit_faces.core.shards import replace_file
 
 PACKAGES = ("torch", "torchvision", "pytorch-lightning", "timm", "torchmetrics", "numpy", "albumentations", "wandb")
 #: Columns of the table: title, and the flat name with ``*`` for the AU.
@@ -71,9 +72,7 @@ def circumstances() -> dict[str, Any]:
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write atomically; NaN and infinities become null, which JSON can say."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(_sayable(dict(content)), indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
+    replace_file(path, (json.dumps(_sayable(dict(content)), indent=1, allow_nan=False) + "\n").encode())
 
 
 def _sayable(value: Any) -> Any:

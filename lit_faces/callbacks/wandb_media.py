@@ -24,6 +24,7 @@ from lit_faces.callbacks.tracking import (
     weights_artifact,
 )
 from lit_faces.core.facs import AU_KEYS
+from lit_faces.slurm import in_job
 
 _HOST = "api.wandb.ai"
 _MODES = {"dryrun": "offline", "run": "online"}  # older names
@@ -46,10 +47,15 @@ CAPTIONS = {
 def default_wandb_mode() -> str:
     """``$WANDB_MODE``, else ``online`` for a user who is logged in, else ``offline``. Asks no server.
 
+    In a SLURM job always ``offline`` unless ``$WANDB_MODE`` says otherwise: nodes often have no network, and a login on
+    the front end is seen there too; ``wandb.init`` would wait for minutes.
+
     Logged in means ``$WANDB_API_KEY``, or an entry for W&B's host (or ``$WANDB_BASE_URL``'s) in the netrc file.
     """
     if mode := os.environ.get("WANDB_MODE"):
         return _MODES.get(mode, mode)
+    if in_job():
+        return "offline"
     if os.environ.get("WANDB_API_KEY"):
         return "online"
     host = urlparse(os.environ.get("WANDB_BASE_URL") or f"https://{_HOST}").hostname

@@ -19,6 +19,7 @@ import io
 import itertools
 import json
 import os
+import socket
 import tarfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -64,7 +65,7 @@ def shard_name(number: int) -> str:
 
 def replace_file(path: Path, data: bytes) -> None:
     """Write a file so that it is there whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}.tmp")  # nodes may share the folder
     try:
         with temporary.open("wb") as handle:
             handle.write(data)

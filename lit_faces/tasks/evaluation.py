@@ -209,7 +209,8 @@ class ReenactmentEvaluation:
                 self.quality.set_references(torch.cat(self.embeddings["real"]), self.subjects)
             except ValueError as error:
                 self._notes.append(str(error))
-        self._notes += self.quality.notes()
+        with self.quality.sync_context(dist_sync_fn=self.quality.dist_sync_fn):  # of all ranks' images, as the figures
+            self._notes += self.quality.notes()
         return self.quality.compute()
 
     def people(self) -> list[dict[str, Any]]:

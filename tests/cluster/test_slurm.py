@@ -86,6 +86,11 @@ def networks(note: dict) -> dict[str, str]:
     }
 
 
+def time_is_up(folder: Path) -> str:
+    """What a job said when it was told."""
+    return "; ".join(line for line in log(folder).splitlines() if "time is" in line)
+
+
 def log(folder: Path) -> str:
     return "\n".join(path.read_text() for path in sorted(folder.glob("slurm-*.out")))
 
@@ -128,21 +133,22 @@ def test_a_requeued_job_goes_on_as_if_nothing_had_been(cluster: Cluster, environ
         else:  # at any moment, from the first import to the test
             cluster.wait(lambda name=name: cluster.job(jobs[name]).state == "RUNNING", 60, "start")
             time.sleep(random.uniform(1.0, 35.0))
-        if cluster.job(jobs[name]).state == "RUNNING":
+        sent = cluster.job(jobs[name]).state == "RUNNING" and not (run / "results.json").is_file()
+        if sent:
             cluster.call("scancel", "--signal=USR1", jobs[name])
-            assert cluster.finish(jobs[name]) == ["COMPLETED"], log(tmp_path / name)
+        assert cluster.finish(jobs[name]) == ["COMPLETED"], log(tmp_path / name)
+        print(f"{name}: {'signalled' if sent else 'was done before the signal'};", time_is_up(tmp_path / name))
+        if sent and "done: " not in log(tmp_path / name).partition("time is nearly up")[0]:
+            assert cluster.job(jobs[name]).restarts == 1, log(tmp_path / name)
     assert cluster.finish(jobs["whole"]) == ["COMPLETED"], log(tmp_path / "whole")
     whole = tmp_path / "whole" / "runs" / "small" / f"slurm-{jobs['whole']}"
     expected = rows(whole)
     assert len(expected) > 160
     for k, (name, run) in enumerate(runs.items()):
         assert cluster.job(jobs[name]).restarts == 1 or k > 0, log(tmp_path / name)
-        said = log(tmp_path / name)
-        print(
-            f"{name}: restarts {cluster.job(jobs[name]).restarts};",
-            "; ".join(s for s in said.splitlines() if "time is" in s),
-        )
+        steps = [row["step"] for row in rows(run)]
         got = {row["step"]: row for row in rows(run)}
+        assert len(steps) == len(got), "a step is written twice"
         for row in expected:
             same = {key: got[row["step"]][key] for key in row if key in got[row["step"]]}
             assert same == row, (name, row["step"])
@@ -151,16 +157,39 @@ def test_a_requeued_job_goes_on_as_if_nothing_had_been(cluster: Cluster, environ
     assert after[0]["restart"] == "1" and networks(after[0]) == networks(after[1]) == networks(before[0])
 
 
+def test_a_cancelled_job_leaves_a_checkpoint_of_its_last_batch(cluster: Cluster, environment, tmp_path: Path) -> None:
+    file = experiment(tmp_path, pairs=4000)
+    more = ["--data.num_workers", "2", "--wandb", "disabled"]  # SLURM's SIGTERM goes to the loader processes too
+    job = cluster.submit(tmp_path, *TWO_NODES, str(BATCH / "several_nodes.sbatch"), file, *more, **environment)
+    run = tmp_path / "runs" / "small" / f"slurm-{job}"
+    cluster.wait(lambda: len(rows(run)) >= 20, 120, "some training steps")
+    cluster.call("scancel", "--signal=TERM", job)
+    assert cluster.finish(job, 90) == ["FAILED"]
+    assert "told to stop: saved" in log(tmp_path) and "DataLoader worker" not in log(tmp_path), log(tmp_path)
+    loops = load_checkpoint(run / "checkpoints" / "last.ckpt")["loops"]
+    assert loops["fit_loop"]["epoch_loop.batch_progress"]["total"]["ready"] == len(rows(run))
+
+
 def test_an_array_of_folds_is_gathered_in_one_table(cluster: Cluster, environment, tmp_path: Path, monkeypatch) -> None:
     disfa.write(tmp_path / "DISFA", frames=3, names=("SN001", "SN002", "SN013", "SN018", "SN003", "SN029"))
     prepared = ["--root", str(tmp_path / "DISFA"), "--out", str(tmp_path / "prepared" / "disfa"), "--jobs", "1"]
     assert prepare(["disfa", *prepared]) == 0
-    small = ["--trainer.max_epochs", "1", "--data.batch_size", "8", "--wandb", "disabled", "--model.init", "null",
+    small = ["--trainer.max_epochs", "60", "--data.batch_size", "4", "--trainer.log_every_n_steps", "1", "--wandb", "disabled", "--model.init", "null",
              "--model.backbone", "aligned_face_small", "--trainer.precision", "32-true"]  # fmt: skip
     detector = str(ROOT / "experiments" / "disfa_detector.yaml")
     size = ["--cpus-per-task=1"]
-    job = cluster.submit(tmp_path, *size, str(BATCH / "folds_array.sbatch"), detector, *small, **environment)
-    assert cluster.finish(job) == ["COMPLETED"] * 3, log(tmp_path)
+    submit = (tmp_path, *size, str(BATCH / "folds_array.sbatch"), detector, *small)
+    job = cluster.submit(*submit, **environment)
+    runs = [tmp_path / "runs" / "disfa_detector" / f"part{part}" / f"slurm-{job}_{part}" for part in (1, 2, 3)]
+    for run, name in zip(runs, ("USR1", "TERM")):
+        cluster.wait(lambda run=run: len(rows(run)) >= 3, 120, "some training steps")
+        cluster.call("scancel", f"--signal={name}", run.name.removeprefix("slurm-"))
+    cluster.wait(lambda: "told to stop" in log(tmp_path), 60, "the end of the member that was stopped")
+    assert sorted(cluster.finish(job)) == ["COMPLETED", "COMPLETED", "FAILED"], log(tmp_path)
+    assert (runs[0] / "results.json").is_file() and "part1 held out: -m lit_faces.fit --resume" in log(tmp_path)
+    assert (runs[1] / "checkpoints" / "last.ckpt").is_file() and not (runs[1] / "results.json").exists()
+    assert cluster.finish(cluster.submit(*submit, **environment)) == ["COMPLETED"] * 3, log(tmp_path)
+    assert (runs[1] / "results.json").is_file(), "the second array has gone on with it"
     monkeypatch.chdir(tmp_path)
     assert folds([detector, "--report"]) == 0
     gathered = json.loads((tmp_path / "runs" / "disfa_detector" / "folds.json").read_text())
@@ -186,4 +215,5 @@ def test_a_rank_that_dies_ends_the_job_with_a_checkpoint_to_go_on_from(
 
 def test_scripts_name_only_options_that_exist(cluster: Cluster, tmp_path: Path) -> None:
     for script in sorted(BATCH.glob("*.sbatch")):
+        assert "export SRUN_CPUS_PER_TASK" in script.read_text(), "or every task has one processor since SLURM 22.05"
         cluster.call("sbatch", "--test-only", str(script), "x.yaml")
