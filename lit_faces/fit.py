@@ -419,8 +419,6 @@ def run(plan: _Plan) -> LightningCLI | None:
     if cli.config.dry_run:
         print(cli.parser.dump(cli.config, skip_none=True))
         return cli
-    if cli.trainer.is_global_zero:
-        _own(plan)
     resume = _checkpoint(Path(plan.resume), cli) if plan.resume else None
     start = None
     if resume is not None:
@@ -428,6 +426,8 @@ def run(plan: _Plan) -> LightningCLI | None:
     if cli.config.test_only:
         _load_for_test(Path(cli.config.test_only), cli)
     trainer = cli.trainer
+    if trainer.is_global_zero:
+        _own(plan)
     # Lightning wants checkpointing callbacks last; its own default progress bar makes way for ours
     from pytorch_lightning.callbacks import ProgressBar
 
