@@ -405,7 +405,10 @@ def _own(plan: _Plan) -> None:
     mine = slurm.job_id() if slurm.in_job() else ""
     if before not in ("", mine) and slurm.in_queue(before):
         raise UsageError(f"{owner}: job {before} is still at work there: wait for it, or `scancel {before}`")
-    replace_file(owner, mine.encode())
+    if mine:
+        replace_file(owner, mine.encode())
+    else:
+        owner.unlink(missing_ok=True)
     if not (plan.root / _COMMAND).is_file():
         replace_file(plan.root / _COMMAND, plan.command.encode())
 
