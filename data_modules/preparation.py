@@ -28,7 +28,8 @@ from numpy.typing import NDArray
 
 from data_modules.cropping import BLACK, Clock, encode, face_crop
 from data_modules.reader import Clip, Problem, Reader, frame_ranges
-from lit_faces.core.shards import ShardWriter, replace_file, shard_name, shard_state, write_index
+from lit_faces.core.files import replace_file
+from lit_faces.core.shards import ShardWriter, shard_name, shard_state, write_index
 
 UNIT = 1000
 VERSION = 1  # raise it when the crops change

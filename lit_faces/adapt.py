@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from lit_faces.core.sample import FaceBatch
+    from lit_faces.persons.learner import PersonalLearner
     from lit_faces.tasks.au_detector import AUDetector
-    from lit_faces.tasks.learner import PersonalLearner
 
 PROGRAM = "python -m lit_faces.adapt"
 #: The population that the shipped detector was trained on (experiments/detector.yaml), rendered again on demand.
@@ -29,8 +29,8 @@ _OTHERS, _GENERIC = (0, 320, 2), (2_004_000, 128, 2)  # first subject, frames, f
 
 def build_parser() -> argparse.ArgumentParser:
     """The command line."""
-    from lit_faces.callbacks.tracking import add_wandb_argument
-    from lit_faces.tasks.personal import Recipe
+    from lit_faces.persons.recipes import Recipe
+    from lit_faces.reports.tracking import add_wandb_argument
 
     recipe = Recipe()
     parser = argparse.ArgumentParser(
@@ -83,9 +83,9 @@ def adapt(args: argparse.Namespace) -> dict[str, Any]:
     """Do what the command line asks; the figures of the report."""
     import torch
 
-    from lit_faces.callbacks.tracking import track_detector
     from lit_faces.core.labelled import read_labelled
     from lit_faces.core.memory import keep_freed_memory
+    from lit_faces.reports.tracking import track_detector
     from lit_faces.tasks.au_detector import load_detector
 
     keep_freed_memory()
@@ -133,8 +133,8 @@ def check(args: argparse.Namespace) -> None:
     """
     import torch
 
-    from lit_faces.callbacks.tracking import resolve_mode
-    from lit_faces.tasks.learner import ALL_METHODS
+    from lit_faces.persons.learner import ALL_METHODS
+    from lit_faces.reports.tracking import resolve_mode
 
     resolve_mode(args.wandb)
 
@@ -190,7 +190,7 @@ def _split(faces: FaceBatch, args: argparse.Namespace, size: int) -> tuple[FaceB
 
     from lit_faces.core.labelled import read_labelled
     from lit_faces.core.seeding import generator_for
-    from lit_faces.tasks.learner import ZERO_SHOT
+    from lit_faces.persons.learner import ZERO_SHOT
 
     if not bool(faces.au_intensity.isfinite().any()) and args.method not in ZERO_SHOT:
         raise ValueError(f"{args.person}: no AU is coded in any face: labels.csv needs columns such as au6, au17")
@@ -221,8 +221,8 @@ def _set_or_rendered(path: Path | None, size: int, first: int, frames: int, each
 def _learner(args: argparse.Namespace, detector: AUDetector, clock: dict[str, float]) -> PersonalLearner:
     """A new learner, or the one of an earlier adaptation."""
     from lit_faces.core.weights import load_weights
-    from lit_faces.tasks.learner import CLOSED_FORM, ZERO_SHOT, PersonalLearner, shipped_fisher
-    from lit_faces.tasks.personal import Recipe
+    from lit_faces.persons.learner import CLOSED_FORM, ZERO_SHOT, PersonalLearner, shipped_fisher
+    from lit_faces.persons.recipes import Recipe
 
     capacity = int(args.capacity) if str(args.capacity).isdigit() else str(args.capacity)
     recipe = Recipe(steps=args.steps, seed=args.seed)
@@ -266,7 +266,7 @@ def _figures(
     test: FaceBatch, generic: FaceBatch, before: dict[str, Tensor], after: dict[str, Tensor]
 ) -> dict[str, Any]:
     from lit_faces.core.facs import AU_KEYS
-    from lit_faces.tasks.study_report import scores
+    from lit_faces.studies.report import scores
 
     figures: dict[str, Any] = {}
     for group, faces in (("person", test), ("generic", generic)):
@@ -290,7 +290,7 @@ def _write(
     before: dict[str, Tensor],
     after: dict[str, Tensor],
 ) -> None:
-    from lit_faces.callbacks.results import circumstances, write_json
+    from lit_faces.reports.results import circumstances, write_json
 
     out.mkdir(parents=True, exist_ok=True)
     learner.save(out / "memory.safetensors")
@@ -337,8 +337,8 @@ def _bars(figures: dict[str, Any], out: Path) -> Path:
     import numpy as np
     from matplotlib.figure import Figure
 
-    from lit_faces.callbacks.pictures import save_figure
     from lit_faces.core.facs import AU_KEYS
+    from lit_faces.reports.pictures import save_figure
 
     figure = Figure(figsize=(10, 6), layout="constrained")
     for axes, measure, label in zip(
@@ -362,8 +362,8 @@ def _calibration(test: FaceBatch, before: Tensor, after: Tensor, out: Path) -> P
     """What is read at each true intensity, before and after."""
     from matplotlib.figure import Figure
 
-    from lit_faces.callbacks.pictures import save_figure
     from lit_faces.core.facs import AU_KEYS
+    from lit_faces.reports.pictures import save_figure
 
     figure = Figure(figsize=(11, 9), layout="constrained")
     grid = figure.subplots(4, 5, sharex=True, sharey=True)

@@ -114,9 +114,9 @@ def main(argv: list[str] | None = None) -> int:
     if args.resamples < 0:
         print(f"{PROGRAM}: --resamples must be 0 or more, got {args.resamples}", file=sys.stderr)
         return 2
-    from lit_faces.callbacks.people import plot_readings
-    from lit_faces.callbacks.results import circumstances, write_json
     from lit_faces.core.labelled import read_labelled
+    from lit_faces.reports.plots import plot_readings
+    from lit_faces.reports.results import circumstances, write_json
     from lit_faces.tasks.au_detector import Reading, load_detector
 
     try:

@@ -275,7 +275,7 @@ def _build(plan: _Plan) -> LightningCLI:
 
 def _loggers(cli: LightningCLI, plan: _Plan, start_step: int | None) -> list[Any]:
     from lit_faces.callbacks.metrics_csv import MetricsCSV
-    from lit_faces.callbacks.wandb_media import default_wandb_mode
+    from lit_faces.reports.tracking import default_wandb_mode
 
     loggers: list[Any] = [MetricsCSV(plan.root, keep_until=start_step)]
     mode = default_wandb_mode() if cli.config.wandb == "auto" else cli.config.wandb
@@ -286,7 +286,7 @@ def _loggers(cli: LightningCLI, plan: _Plan, start_step: int | None) -> list[Any
         os.environ.setdefault("WANDB_SILENT", "true")
         from pytorch_lightning.loggers import WandbLogger
 
-        from lit_faces.callbacks.results import circumstances
+        from lit_faces.reports.results import circumstances
 
         config = {**yaml.safe_load(cli.parser.dump(cli.config, skip_none=False)), **circumstances()}
         before = sorted((plan.root / "wandb").glob("*run-*-*"), key=lambda path: path.name)
@@ -397,7 +397,7 @@ def _own(plan: _Plan) -> None:
     Raises:
         UsageError: another SLURM job is at work in it.
     """
-    from lit_faces.core.shards import replace_file
+    from lit_faces.core.files import replace_file
 
     plan.root.mkdir(parents=True, exist_ok=True)
     owner = plan.root / _OWNER

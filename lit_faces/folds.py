@@ -126,7 +126,7 @@ def _chosen(folds: list[str], index: int | None) -> list[str]:
 def _run(args: argparse.Namespace, name: str, fold: str, options: list[str]) -> None:
     """One fold: nothing when it is done, the rest when it was interrupted."""
     from lit_faces.arguments import UsageError
-    from lit_faces.core.shards import replace_file
+    from lit_faces.core.files import replace_file
 
     folder = args.runs / name / fold
     wanted = " ".join([str(args.experiment), *options])
@@ -205,8 +205,8 @@ def _finite(value: Any) -> float | None:
 
 
 def _write(folder: Path, text: str, gathered: dict[str, Any]) -> None:
-    from lit_faces.callbacks.results import write_json
-    from lit_faces.core.shards import replace_file
+    from lit_faces.core.files import replace_file
+    from lit_faces.reports.results import write_json
 
     replace_file(folder / "folds.md", (text + "\n").encode())
     write_json(folder / "folds.json", gathered)

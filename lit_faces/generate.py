@@ -18,18 +18,18 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lit_faces.persons.plan import Plan
+    from lit_faces.persons.report import Figures
+    from lit_faces.persons.sets import Attempt
     from lit_faces.persons.source import PersonSource
-    from lit_faces.tasks.person_report import Figures
-    from lit_faces.tasks.person_set import Attempt
 
 PROGRAM = "python -m lit_faces.generate"
 
 
 def add_source_arguments(parser: argparse.ArgumentParser) -> None:
     """What `generate` and `personalise` share."""
-    from lit_faces.callbacks.tracking import add_wandb_argument
     from lit_faces.persons.plan import PLANS
     from lit_faces.persons.verify import LABELS, Tolerances
+    from lit_faces.reports.tracking import add_wandb_argument
 
     limits = Tolerances()
     parser.add_argument("source", type=Path, metavar="PHOTO|CLIP", help="photo or video of the person, from the front")
@@ -98,8 +98,8 @@ def main(argv: list[str] | None = None) -> int:
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Do what the command line asks; the figures of the set."""
-    from lit_faces.callbacks.tracking import resolve_mode
     from lit_faces.core.memory import keep_freed_memory
+    from lit_faces.reports.tracking import resolve_mode
     from lit_faces.tasks.au_detector import load_detector
 
     keep_freed_memory()
@@ -168,8 +168,8 @@ def settings_of(args: argparse.Namespace) -> Any:
     """Settings of the set."""
     import torch
 
+    from lit_faces.persons.sets import Settings
     from lit_faces.persons.verify import Tolerances
-    from lit_faces.tasks.person_set import Settings
 
     if args.accelerator in ("gpu", "cuda") and not torch.cuda.is_available():
         raise ValueError(f"--accelerator {args.accelerator}: no GPU is there; use cpu or auto")
@@ -192,9 +192,9 @@ def _numbers(text: str) -> tuple[int, ...]:
 
 def make_set(args: argparse.Namespace, source: PersonSource, plan: Plan, began: float) -> dict[str, Any]:
     """Generate, verify, report; the figures."""
-    from lit_faces.callbacks.results import circumstances, write_json
-    from lit_faces.callbacks.tracking import track_set
-    from lit_faces.tasks.person_report import write_report
+    from lit_faces.persons.report import write_report
+    from lit_faces.reports.results import circumstances, write_json
+    from lit_faces.reports.tracking import track_set
 
     attempts = write_pictures(args, args.out, source, plan)
     figures, page = write_report(args.out, source, plan, attempts)
@@ -237,7 +237,7 @@ def write_pictures(args: argparse.Namespace, out: Path, source: PersonSource, pl
     """Generate and verify with a progress bar."""
     from tqdm import tqdm
 
-    from lit_faces.tasks.person_set import write_set
+    from lit_faces.persons.sets import write_set
 
     settings = settings_of(args)
     if args.overwrite:
@@ -291,10 +291,10 @@ def drive(args: argparse.Namespace, source: PersonSource, detector: Any, clip: A
     from lit_faces.core.clips import write_video
     from lit_faces.core.sample import collate
     from lit_faces.persons.landmark_model import LandmarkModel
+    from lit_faces.persons.sets import drive_pictures
     from lit_faces.persons.source import acting
+    from lit_faces.persons.synthesis import load_generator
     from lit_faces.rendering.sheets import save_grid
-    from lit_faces.tasks.person_set import drive_pictures
-    from lit_faces.tasks.synthesis import load_generator
 
     faces = collate(clip.samples)
     fits, level = acting(faces, LandmarkModel(), detector.predict_au)

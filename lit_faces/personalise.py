@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lit_faces.core.page import Page
+    from lit_faces.reports.page import Page
 
 PROGRAM = "python -m lit_faces.personalise"
 _PASSED_ON = ("detector", "method", "memory", "others", "generic", "test", "steps", "capacity", "seed", "accelerator")
@@ -26,7 +26,7 @@ _PASSED_ON = ("detector", "method", "memory", "others", "generic", "test", "step
 def build_parser() -> argparse.ArgumentParser:
     """The command line."""
     from lit_faces.generate import add_source_arguments
-    from lit_faces.tasks.personal import Recipe
+    from lit_faces.persons.recipes import Recipe
 
     parser = argparse.ArgumentParser(
         prog=PROGRAM,
@@ -68,12 +68,12 @@ def main(argv: list[str] | None = None) -> int:
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Do what the command line asks; the figures of the set and of the detector."""
     from lit_faces import adapt, generate
-    from lit_faces.callbacks.results import write_json
-    from lit_faces.callbacks.tracking import resolve_mode, track_detector, track_set
     from lit_faces.core.memory import keep_freed_memory
+    from lit_faces.persons.report import summarise, write_report
+    from lit_faces.persons.sets import fingerprint
+    from lit_faces.reports.results import write_json
+    from lit_faces.reports.tracking import resolve_mode, track_detector, track_set
     from lit_faces.tasks.au_detector import load_detector
-    from lit_faces.tasks.person_report import summarise, write_report
-    from lit_faces.tasks.person_set import fingerprint
 
     keep_freed_memory()
     began = time.monotonic()

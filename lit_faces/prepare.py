@@ -215,7 +215,7 @@ def _show(problems: Any) -> None:
 
 def write_failures(path: Path, problems: Any) -> None:
     """Every problem as a row: file, line, clip, frames, reason."""
-    from lit_faces.core.shards import replace_file
+    from lit_faces.core.files import replace_file
 
     buffer = io.StringIO(newline="")
     writer = csv.writer(buffer, lineterminator="\n")
@@ -249,9 +249,9 @@ def sheet(out: Path, seed: int = 0) -> Path:
     import numpy as np
     from PIL import Image, ImageDraw
 
-    from lit_faces.callbacks.pictures import cell_size, paste, save_png, write
     from lit_faces.core.facs import AUS, EMOTIONS
     from lit_faces.core.shards import ShardSet
+    from lit_faces.reports.pictures import cell_size, paste, save_png, write
 
     shards = ShardSet(out)
     count = min(len(shards), _SHEET[0] * _SHEET[1])

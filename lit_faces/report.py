@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lit_faces.core.page import Page
+    from lit_faces.reports.page import Page
 
 PROGRAM = "python -m lit_faces.report"
 _SKIPPED = {"wandb", "rejected", "checkpoints"}
@@ -135,7 +135,7 @@ def _curves(path: Path) -> dict[str, list[tuple[float, float]]]:
 
 def write_report(runs: list[Run], out: Path, pictures: int = 16) -> Path:
     """Write the page."""
-    from lit_faces.core.page import Page
+    from lit_faces.reports.page import Page
 
     page = Page(runs[0].name if len(runs) == 1 else f"{len(runs)} runs compared")
     if len(runs) > 1:
@@ -202,7 +202,7 @@ def _short(value: Any) -> str:
 def _plot(runs: list[Run], path: Path) -> Path | None:
     from matplotlib.figure import Figure
 
-    from lit_faces.callbacks.pictures import save_figure
+    from lit_faces.reports.pictures import save_figure
 
     names = list(dict.fromkeys(name for run in runs for name in run.curves))
     names = sorted(names, key=lambda name: (not name.startswith("val/"), names.index(name)))[:_CURVES]

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lit_faces.tasks.study import Cell, Study
+    from lit_faces.studies.study import Cell, Study
 
 PROGRAM = "python -m lit_faces.study"
 _WORKER: Any = None
@@ -18,7 +18,7 @@ _WORKER: Any = None
 
 def build_parser() -> argparse.ArgumentParser:
     """The command line."""
-    from lit_faces.callbacks.tracking import add_wandb_argument
+    from lit_faces.reports.tracking import add_wandb_argument
 
     parser = argparse.ArgumentParser(
         prog=PROGRAM,
@@ -41,8 +41,8 @@ def main(argv: list[str] | None = None) -> int:
     from concurrent.futures.process import BrokenProcessPool
 
     from lit_faces.arguments import UsageError, existing_file, read_experiment
-    from lit_faces.callbacks.tracking import resolve_mode
-    from lit_faces.tasks.study import Study
+    from lit_faces.reports.tracking import resolve_mode
+    from lit_faces.studies.study import Study
 
     try:
         if args.jobs < 1:
@@ -90,7 +90,7 @@ def _learn(study: Study, out: Path, jobs: int) -> None:
 
     from tqdm import tqdm
 
-    from lit_faces.tasks.study import Worker, missing_steps
+    from lit_faces.studies.study import Worker, missing_steps
 
     worker = Worker(study, out)
     worker.prepare()
@@ -118,7 +118,7 @@ def _start_worker(study: Study, out: Path, jobs: int) -> None:
     import torch
 
     from lit_faces.core.memory import keep_freed_memory
-    from lit_faces.tasks.study import Worker
+    from lit_faces.studies.study import Worker
 
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // jobs))
     keep_freed_memory()
@@ -137,10 +137,10 @@ def report(study: Study, out: Path, wandb: str = "disabled") -> None:
     """
     from dataclasses import asdict
 
-    from lit_faces.callbacks.results import circumstances, write_json
-    from lit_faces.callbacks.tracking import tracked
-    from lit_faces.tasks.study import Worker
-    from lit_faces.tasks.study_report import Truth, collect, plots, summarise, table, write_parquet
+    from lit_faces.reports.results import circumstances, write_json
+    from lit_faces.reports.tracking import tracked
+    from lit_faces.studies.report import Truth, collect, plots, summarise, table, write_parquet
+    from lit_faces.studies.study import Worker
 
     truth = Truth.of(Worker(study, out))
     rows = collect(study, out, truth)

@@ -8,6 +8,11 @@ os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # before the first import of album
 
 import pytest
 import torch
+from torch.utils.data import DataLoader, Dataset
+
+from lit_faces.core.facs import NUM_AUS
+from lit_faces.core.sample import FaceBatch
+from lit_faces.models.warping import canonical_face
 
 torch.set_num_threads(min(2, os.cpu_count() or 1))
 
@@ -28,3 +33,54 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no shared data at {folder} (set LIT_FACES_SHARED)")
     return folder
+
+
+SIZE = 32
+
+
+def make_faces(batch: int, seed: int, size: int = SIZE) -> FaceBatch:
+    """Random pictures with landmarks near the mean face; every second AU is not coded."""
+    generator = torch.Generator().manual_seed(seed)
+    landmarks = ((canonical_face() + 1) * size / 2 - 0.5).expand(batch, -1, -1)
+    landmarks = landmarks + torch.randn(batch, 68, 2, generator=generator) * 0.3
+    au = torch.rand(batch, NUM_AUS, generator=generator) * 5
+    au[:, 1::2] = float("nan")
+    return FaceBatch(
+        image=torch.randint(0, 256, (batch, 3, size, size), generator=generator, dtype=torch.uint8),
+        landmarks=landmarks,
+        au_intensity=au,
+        au_occurrence=(au >= 2).float() + (au - au),
+        emotion=torch.full((batch,), -1),
+        pose=torch.zeros(batch, 3),
+        subject=[f"s{seed}:{i}" for i in range(batch)],
+        source=["test"] * batch,
+        frame=torch.arange(batch) + 100 * seed,
+    )
+
+
+class Pairs(Dataset):
+    def __init__(self, batches: int, pairs: bool = True) -> None:
+        self.batches, self.pairs = batches, pairs
+
+    def __len__(self) -> int:
+        return self.batches
+
+    def __getitem__(self, index: int):
+        if not self.pairs:
+            return make_faces(4, index)
+        return {"source": make_faces(2, index), "target": make_faces(2, index + 1000)}
+
+
+@pytest.fixture
+def faces():
+    return make_faces
+
+
+@pytest.fixture
+def pair_loader():
+    return lambda batches=6: DataLoader(Pairs(batches), batch_size=None)
+
+
+@pytest.fixture
+def frame_loader():
+    return lambda batches=6: DataLoader(Pairs(batches, pairs=False), batch_size=None)

@@ -106,7 +106,7 @@ def test_bad_input_is_one_clear_line_and_writes_nothing(photos, tmp_path, capsys
 
 
 def test_weights_of_something_else_are_refused(photos, tmp_path, capsys):
-    from lit_faces.tasks.au_detector import WEIGHTS
+    from lit_faces.core.shipped import WEIGHTS
 
     words = (photos / "anna.png", "--out", tmp_path / "set", "--n", 2, "--jobs", 1)
     assert run(*words, "--generator", WEIGHTS / "detector.safetensors") == 2

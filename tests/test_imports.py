@@ -10,7 +10,14 @@ ROOT = Path(__file__).resolve().parents[1]
 SOURCES = sorted(path for top in ("lit_faces", "data_modules") for path in (ROOT / top).rglob("*.py"))
 #: Packages of lit_faces that know nothing of training: each may import itself and core, nothing else of ours.
 PLAIN = ("core", "models", "losses", "metrics", "continual", "rendering")
-PERSONS = {*PLAIN, "persons"}
+#: The packages above them, from the bottom: each may import PLAIN, itself, and what is named.
+ABOVE = {
+    "tasks": set(),
+    "reports": {"slurm"},
+    "callbacks": {"tasks", "reports", "slurm"},
+    "persons": {"tasks", "reports"},
+    "studies": {"tasks", "reports", "persons", "arguments"},
+}
 LIGHTNING = {"pytorch_lightning", "lightning", "lightning_fabric"}
 HEAVY = {"dlib", "cv2", "albumentations", "wandb", "skimage", "matplotlib"}
 
@@ -47,10 +54,8 @@ def offences(found: set[str], package: str) -> list[str]:
         allowed = {"core", "rendering"}
     elif own in PLAIN:
         allowed = {own, "core"}
-    elif own == "persons":
-        allowed = PERSONS
-    elif own in ("tasks", "callbacks"):
-        allowed = {*PERSONS, "tasks", "callbacks", "arguments", "slurm"}  # the last two know no training
+    elif own in ABOVE:
+        allowed = {*PLAIN, own, *ABOVE[own]}
     else:
         allowed = None  # commands
     wrong = [name for name in found if name.startswith("data_modules") and package.startswith("lit_faces")]
@@ -62,7 +67,7 @@ def offences(found: set[str], package: str) -> list[str]:
 def test_a_module_knows_only_what_it_may(path: Path) -> None:
     package, found = package_of(path), imported(path)
     assert offences(found, package) == []
-    if part(package) in PERSONS:
+    if part(package) in {*PLAIN, "reports"}:
         assert {name.split(".")[0] for name in found} & LIGHTNING == set()
     at_the_top = {name.split(".")[0] for name in imported(path, in_functions=False)}
     assert at_the_top & HEAVY == set(), "heavy libraries are imported inside the functions that need them"

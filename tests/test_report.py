@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from lit_faces import report
-from lit_faces.callbacks.pictures import save_png
 from lit_faces.core.facs import AU_KEYS
+from lit_faces.reports.pictures import save_png
 
 
 def run_folder(path, icc, revision):

@@ -7,7 +7,7 @@ import pytest
 from lit_faces import fit, slurm
 from lit_faces.arguments import UsageError
 from lit_faces.callbacks import requeue
-from lit_faces.callbacks.wandb_media import default_wandb_mode
+from lit_faces.reports.tracking import default_wandb_mode
 
 TASK = {
     "SLURM_JOB_ID": "77", "SLURM_NTASKS": "8", "SLURM_NTASKS_PER_NODE": "4", "SLURM_NNODES": "2", "SLURM_STEP_ID": "0",

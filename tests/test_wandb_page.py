@@ -9,8 +9,8 @@ import yaml
 
 from lit_faces import generate
 from lit_faces.arguments import read_experiment
-from lit_faces.callbacks.tracking import direction, resolve_mode, track_detector
 from lit_faces.fit import build, main
+from lit_faces.reports.tracking import direction, resolve_mode, track_detector
 from tests.wandb_file import OfflineRun
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -10,11 +10,11 @@ from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Callback
 from torch import Tensor
 
-from lit_faces.callbacks.pictures import CAPTION, cell_size, paste, save_png, write
 from lit_faces.core.facs import AUS, MAX_INTENSITY
 from lit_faces.core.sample import FaceBatch, to_uint8
 from lit_faces.models.conditioning import PARTS, au_masks
 from lit_faces.models.generators.output import GeneratorOutput
+from lit_faces.reports.pictures import CAPTION, cell_size, paste, save_png, write
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -14,11 +14,11 @@ from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.utilities import rank_zero_warn
 from torch import Tensor
 
-from lit_faces.callbacks.pictures import CAPTION, cell_size, paste, save_png, write
 from lit_faces.core.facs import AU_INDEX, MAX_INTENSITY, NUM_AUS, au_key, index_of
 from lit_faces.core.photos import source_from_photo
 from lit_faces.core.sample import FaceBatch, collate, to_uint8
 from lit_faces.rendering.motion import move_landmarks
+from lit_faces.reports.pictures import CAPTION, cell_size, paste, save_png, write
 from lit_faces.tasks.au_detector import AUDetector, load_detector
 
 if TYPE_CHECKING:

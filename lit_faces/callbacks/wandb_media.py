@@ -3,31 +3,25 @@
 from __future__ import annotations
 
 import math
-import netrc
-import os
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlparse
 
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.loggers import WandbLogger
 
-from lit_faces.callbacks.tracking import (
+from lit_faces.reports.tracking import (
     STEP,
+    au_table,
     define_metrics,
     described_artifact,
     direction,
+    plain_value,
     set_facts,
     use,
     weights_artifact,
 )
-from lit_faces.core.facs import AU_KEYS
-from lit_faces.slurm import in_job
 
-_HOST = "api.wandb.ai"
-_MODES = {"dryrun": "offline", "run": "online"}  # older names
 _WEIGHTS = ("generator.safetensors", "detector.safetensors")
 _IRRELEVANT = (
     "num_workers",
@@ -42,28 +36,6 @@ CAPTIONS = {
     "strips": ": one AU from 0 to 5 on a person never seen; below, where there is one, the rendered truth",
     "plots": "",
 }
-
-
-def default_wandb_mode() -> str:
-    """``$WANDB_MODE``, else ``online`` for a user who is logged in, else ``offline``. Asks no server.
-
-    In a SLURM job always ``offline`` unless ``$WANDB_MODE`` says otherwise: nodes often have no network, and a login on
-    the front end is seen there too; ``wandb.init`` would wait for minutes.
-
-    Logged in means ``$WANDB_API_KEY``, or an entry for W&B's host (or ``$WANDB_BASE_URL``'s) in the netrc file.
-    """
-    if mode := os.environ.get("WANDB_MODE"):
-        return _MODES.get(mode, mode)
-    if in_job():
-        return "offline"
-    if os.environ.get("WANDB_API_KEY"):
-        return "online"
-    host = urlparse(os.environ.get("WANDB_BASE_URL") or f"https://{_HOST}").hostname
-    try:
-        hosts = netrc.netrc(os.environ.get("NETRC") or None).hosts
-    except (OSError, netrc.NetrcParseError):
-        return "offline"
-    return "online" if host in hosts else "offline"
 
 
 def wandb_run(trainer: Trainer) -> Any:
@@ -162,7 +134,7 @@ class WandbMedia(Callback):
         people: list[dict[str, Any]] = getattr(pl_module, "tested_people", list)()
         if people:
             columns: list[str | int] = list(people[0])
-            cells = [[_plain(row.get(str(name))) for name in columns] for row in people]
+            cells = [[plain_value(row.get(str(name))) for name in columns] for row in people]
             tables["tables/people"] = wandb.Table(columns=columns, data=cells)
         run.log({**tables, STEP: trainer.global_step})
         weights = next((root / name for name in _WEIGHTS if (root / name).is_file()), None)
@@ -179,21 +151,8 @@ def _kind_of(pl_module: LightningModule) -> str:
     return "generator" if hasattr(pl_module, "reenact") else "detector"
 
 
-def _plain(value: Any) -> Any:
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
 def _rendered(trainer: Trainer) -> bool:
     return getattr(getattr(trainer, "datamodule", None), "renderer_options", None) is not None
-
-
-def au_table(figures: Mapping[str, float]) -> tuple[list[str | int], list[list[Any]]] | None:
-    """AUs in rows, figures in columns; None where no figure is by AU."""
-    stems = list(dict.fromkeys(name.rpartition("/")[0] for name in figures if name.rpartition("/")[2] in AU_KEYS))
-    if not stems:
-        return None
-    rows = [[key, *(_plain(figures.get(f"{stem}/{key}")) for stem in stems)] for key in (*AU_KEYS, "mean")]
-    return ["AU", *(stem.removeprefix("test/") for stem in stems)], rows
 
 
 def data_facts(datamodule: Any) -> dict[str, Any]:

@@ -161,3 +161,11 @@ def check_sample(sample: FaceSample) -> None:
         )
     if not -1 <= sample.emotion < len(EMOTIONS):
         raise ValueError(f"emotion: expected -1..{len(EMOTIONS) - 1}, got {sample.emotion}")
+
+
+def joined(*batches: FaceBatch) -> FaceBatch:
+    """Batches as one; empty ones may be among them."""
+    full = [batch for batch in batches if len(batch)] or list(batches[:1])
+    tensors = {name: torch.cat([getattr(batch, name) for batch in full]) for name in TENSORS}
+    subject, source = ([word for batch in full for word in getattr(batch, name)] for name in ("subject", "source"))
+    return FaceBatch(**tensors, subject=subject, source=source)

@@ -19,7 +19,6 @@ import io
 import itertools
 import json
 import os
-import socket
 import tarfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -32,6 +31,7 @@ import torch
 from numpy.typing import NDArray
 
 from lit_faces.core.facs import AU_KEYS, EMOTIONS, NUM_AUS
+from lit_faces.core.files import replace_file
 from lit_faces.core.sample import FaceBatch
 
 MANIFEST, INDEX, LAYOUT = "manifest.json", "index.arrow", 1
@@ -61,20 +61,6 @@ _STRINGS = ("subject", "clip", "source", "split")
 def shard_name(number: int) -> str:
     """``0 -> 'shard-00000'``."""
     return f"shard-{number:05d}"
-
-
-def replace_file(path: Path, data: bytes) -> None:
-    """Write a file so that it is there whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}.tmp")  # nodes may share the folder
-    try:
-        with temporary.open("wb") as handle:
-            handle.write(data)
-            handle.flush()
-            os.fsync(handle.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 class ShardWriter:

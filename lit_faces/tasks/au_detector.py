@@ -18,9 +18,9 @@ import torch
 import torch.nn.functional as functional
 from torch import Tensor, nn
 
-from lit_faces.callbacks.people import Readings
 from lit_faces.core.facs import AU_INDEX, AU_KEYS, EMOTIONS, MAX_INTENSITY, OCCURRENCE_THRESHOLD
 from lit_faces.core.sample import FaceBatch
+from lit_faces.core.shipped import CRITIC, weights_path
 from lit_faces.core.weights import load_state, load_weights, save_weights
 from lit_faces.losses.action_units import (
     masked_bce,
@@ -33,12 +33,12 @@ from lit_faces.losses.action_units import (
 from lit_faces.metrics.classification import OccurrenceOverAUs, choose_thresholds
 from lit_faces.metrics.icc import StreamingICC
 from lit_faces.metrics.means import WeightedMeans
+from lit_faces.metrics.readings import Readings
 from lit_faces.models.backbones import build_backbone
 from lit_faces.models.heads import NUM_EXPRESSIONS, AUHead, Calibration, LogitHead, Prevalence
 from lit_faces.tasks.augmentation import augment_frames
 from lit_faces.tasks.base import FaceTask, quiet_save_hyperparameters
 
-WEIGHTS = Path(__file__).parent.parent / "weights"
 WEIGHTS_FILE = "detector.safetensors"
 _KIND = "au_detector"
 _PARTS = ("backbone.", "head.", "occurrence.", "expression.", "calibration.")
@@ -139,7 +139,7 @@ class AUDetector(FaceTask):
         if stage == "fit" and self.occurrence_head and not self.loss_weights["occurrence"]:
             raise ValueError("occurrence_head: needs a weight_occurrence above 0, or nothing would train it")
         if stage == "fit" and self.init is not None and self.trainer.ckpt_path is None:
-            self._start_from(WEIGHTS / "critic.safetensors" if self.init == "critic" else Path(self.init))
+            self._start_from(CRITIC if self.init == "critic" else Path(self.init))
 
     def load_exported(self, path: Path) -> None:
         """Take over an exported detector as it is, calibration included.
@@ -439,7 +439,7 @@ def load_detector(path: Path | str) -> AUDetector:
         FileNotFoundError: no such file.
         ValueError: truncated, or not a detector.
     """
-    path = {"generic": WEIGHTS / WEIGHTS_FILE, "packaged": WEIGHTS / "judge.safetensors"}.get(str(path)) or Path(path)
+    path = weights_path("detector", path)
     state, card = load_weights(path)
     if card.get("kind") != _KIND:
         raise ValueError(

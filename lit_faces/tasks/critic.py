@@ -15,15 +15,14 @@ import torch.nn.functional as functional
 from torch import Tensor, nn
 
 from lit_faces.core.facs import MAX_INTENSITY
+from lit_faces.core.shipped import weights_path
 from lit_faces.models.backbones import AlignedFaceNet
-from lit_faces.tasks.au_detector import WEIGHTS, load_detector
-
-PACKAGED, JUDGE = WEIGHTS / "critic.safetensors", WEIGHTS / "judge.safetensors"
+from lit_faces.tasks.au_detector import load_detector
 
 
 def same_detector(critic: Path | str, judge: Path | str) -> bool:
     """Whether two weight files (``packaged`` for the shipped ones) have the same content."""
-    paths = PACKAGED if str(critic) == "packaged" else Path(critic), JUDGE if str(judge) == "packaged" else Path(judge)
+    paths = weights_path("critic", critic), weights_path("judge", judge)
     if not all(path.is_file() for path in paths):
         return False  # whoever loads it says what is missing
     one, other = (hashlib.sha256(path.read_bytes()).digest() for path in paths)
@@ -43,7 +42,7 @@ class AUCritic(nn.Module):
 
     def __init__(self, path: Path | str = "packaged") -> None:
         super().__init__()
-        path = PACKAGED if str(path) == "packaged" else Path(path)
+        path = weights_path("critic", path)
         detector = load_detector(path)
         backbone = detector.backbone
         if not isinstance(backbone, AlignedFaceNet):

@@ -22,13 +22,13 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_info
 from torch import Tensor, nn
 
 from lit_faces.core.sample import FaceBatch
+from lit_faces.core.shipped import base_weights
 from lit_faces.core.weights import load_state, load_weights, save_weights
 from lit_faces.metrics.means import WeightedMeans
 from lit_faces.models.conditioning import Condition
 from lit_faces.models.discriminators import MultiScaleDiscriminator, Request, Verdict
 from lit_faces.models.generators.output import GeneratorOutput
 from lit_faces.tasks.attention import AttentionWatch
-from lit_faces.tasks.au_detector import WEIGHTS
 from lit_faces.tasks.base import FaceTask, quiet_save_hyperparameters
 from lit_faces.tasks.critic import AUCritic, same_detector
 from lit_faces.tasks.evaluation import PIXEL_FIGURES, ReenactmentEvaluation, pixel_figures
@@ -187,7 +187,7 @@ class ReenactmentGAN(FaceTask):
         if self.init == "scratch":
             return
         name = getattr(self.generator, "name", type(self.generator).__name__)
-        path = WEIGHTS / f"base_{name}.safetensors" if self.init == "base" else Path(self.init)
+        path = base_weights(name) if self.init == "base" else Path(self.init)
         if self.init == "base" and not path.exists():
             raise FileNotFoundError(
                 f"no base weights are shipped for the generator {name!r} ({path} is missing): use --model.init "

@@ -14,15 +14,16 @@ from pytorch_lightning.loggers import WandbLogger
 
 from lit_faces.callbacks import strips
 from lit_faces.callbacks.panels import TITLES, Panels, active_aus, draw_panel, flow_colours
-from lit_faces.callbacks.pictures import CAPTION, cell_size
 from lit_faces.callbacks.strips import STEPS, AUStrips, Truth, request
-from lit_faces.callbacks.wandb_media import WandbMedia, default_wandb_mode
+from lit_faces.callbacks.wandb_media import WandbMedia
 from lit_faces.core.facs import AU_INDEX, NUM_AUS
 from lit_faces.core.sample import FaceBatch
 from lit_faces.core.weights import save_weights
 from lit_faces.models.generators.output import GeneratorOutput
 from lit_faces.models.warping import canonical_face
 from lit_faces.rendering.renderer import FaceRenderer
+from lit_faces.reports.pictures import CAPTION, cell_size
+from lit_faces.reports.tracking import default_wandb_mode
 
 SIZE = 32
 CELL = cell_size(SIZE)

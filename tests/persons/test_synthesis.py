@@ -5,8 +5,8 @@ import torch
 
 from lit_faces.core.facs import AU_INDEX, NUM_AUS
 from lit_faces.persons.landmark_model import LandmarkModel
+from lit_faces.persons.synthesis import GenerativeMemory, load_generator, sample_plan, synthesise
 from lit_faces.rendering.renderer import FaceRenderer
-from lit_faces.tasks.synthesis import GenerativeMemory, load_generator, sample_plan, synthesise
 
 
 def test_the_plan_covers_every_au_and_can_be_repeated():

@@ -12,15 +12,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lit_faces.callbacks.pictures import save_figure, save_png
 from lit_faces.core.facs import AU_INDEX, AU_KEYS, AUS
-from lit_faces.core.page import Page
 from lit_faces.core.shards import ShardSet
 from lit_faces.metrics.icc import icc
 from lit_faces.persons.plan import Plan
+from lit_faces.persons.sets import Attempt
 from lit_faces.persons.source import PersonSource
 from lit_faces.persons.verify import JUDGE_ERROR, UNVERIFIABLE
-from lit_faces.tasks.person_set import Attempt
+from lit_faces.reports.page import Page
+from lit_faces.reports.pictures import save_figure, save_png
 
 BALANCE = 0.2  # a cell may have so many pictures fewer than planned
 _SHEET_COLUMNS = 9
@@ -138,7 +138,7 @@ def write_report(
         out: folder of the set.
         source: the person.
         plan: what was asked.
-        attempts: of :func:`lit_faces.tasks.person_set.write_set`.
+        attempts: of :func:`lit_faces.persons.sets.write_set`.
         page_path: of the page; ``out/report.html`` by default.
         first: writes what the page begins with, after its title.
 

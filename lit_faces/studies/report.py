@@ -28,12 +28,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lit_faces.callbacks.pictures import save_figure
 from lit_faces.core.facs import AU_INDEX, AU_KEYS, AUS
 from lit_faces.metrics.bootstrap import bootstrap_difference, bootstrap_over_subjects
 from lit_faces.metrics.continual import START, ResultMatrix
 from lit_faces.metrics.icc import icc_of_moments, pair_moments
-from lit_faces.tasks.study import Cell, Study, Worker
+from lit_faces.reports.pictures import save_figure
+from lit_faces.studies.study import Cell, Study, Worker
 
 _FEWEST_ACTIVE = 2  # frames in which an AU must be seen, or its ICC on a few frames is an accident
 _METHOD_ORDER = ("none", "finetune", "ewc_replay", "joint")

@@ -5,8 +5,10 @@ import copy
 import pytest
 import torch
 
+from lit_faces.core.sample import joined
+from lit_faces.persons.recipes import METHODS, Recipe, learn_person, make_penalty
 from lit_faces.tasks.au_detector import AUDetector
-from lit_faces.tasks.personal import METHODS, PersonalHead, Recipe, joined, learn_person, make_penalty
+from lit_faces.tasks.personal import PersonalHead
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 RECIPE = Recipe(steps=8, batch_size=4, lr=3e-3)

@@ -35,12 +35,13 @@ import torch
 from torch import Tensor
 
 from lit_faces.arguments import UsageError, find_class, suggestion
-from lit_faces.core.sample import TENSORS, FaceBatch
+from lit_faces.core.sample import TENSORS, FaceBatch, joined
 from lit_faces.core.seeding import derive_seed, generator_for
+from lit_faces.core.shipped import Kind, weights_path
 from lit_faces.core.weights import load_weights, save_weights
-from lit_faces.tasks.au_detector import WEIGHTS, load_detector
-from lit_faces.tasks.learner import ALL_METHODS, CLOSED_FORM, ZERO_SHOT, PersonalLearner, save_fisher, shipped_fisher
-from lit_faces.tasks.personal import METHODS, Recipe, joined
+from lit_faces.persons.learner import ALL_METHODS, CLOSED_FORM, ZERO_SHOT, PersonalLearner, save_fisher, shipped_fisher
+from lit_faces.persons.recipes import METHODS, Recipe
+from lit_faces.tasks.au_detector import load_detector
 
 Images = Literal["real", "real+synthetic", "synthetic", "wrong"]
 Protocol_ = Literal["sequence", "single"]
@@ -99,7 +100,7 @@ class Study:
         sequence: blocks of ``methods`` and ``k`` to run in sequence.
         single: blocks of ``methods``, ``k`` and ``images`` to run person by person.
         seeds: of the order of people, the frames drawn, and the training; a block may name its own.
-        recipe: see :class:`lit_faces.tasks.personal.Recipe`.
+        recipe: see :class:`lit_faces.persons.recipes.Recipe`.
         capacity: of the memory.
         fisher_samples: frames of a person for the Fisher information.
         synthetic: images made from a photo.
@@ -180,15 +181,9 @@ class Study:
         """Changes with everything that changes a cell's result: not with the list of cells."""
         content = {k: v for k, v in asdict(self).items() if k not in ("sequence", "single", "seeds")}
         content["recipe"] = asdict(Recipe(**self.recipe))  # defaults change, too
-        shipped = {
-            ("detector", "generic"): "detector.safetensors",
-            ("detector", "packaged"): "judge.safetensors",
-            ("generator", "packaged"): "base_fused.safetensors",
-        }
-        for name in ("detector", "generator"):
-            path = Path(content[name])
-            if file := shipped.get((name, content[name])):
-                path = WEIGHTS / file
+        kinds: tuple[Kind, ...] = ("detector", "generator")
+        for name in kinds:
+            path = weights_path(name, content[name])
             if path.is_file():
                 content[name] = hashlib.sha256(path.read_bytes()).hexdigest()
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
@@ -347,7 +342,7 @@ class Worker:
 
     def _synthesise(self, person: int, file: Path) -> None:
         from lit_faces.persons.landmark_model import LandmarkModel
-        from lit_faces.tasks.synthesis import load_generator, synthesise
+        from lit_faces.persons.synthesis import load_generator, synthesise
 
         if self._generator is None:
             self._generator = load_generator(self.study.generator), LandmarkModel()

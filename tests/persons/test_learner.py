@@ -5,9 +5,9 @@ import copy
 import pytest
 import torch
 
+from lit_faces.persons.learner import ALL_METHODS, CLOSED_FORM, ZERO_SHOT, PersonalLearner, shipped_fisher
+from lit_faces.persons.recipes import Recipe
 from lit_faces.tasks.au_detector import AUDetector, load_detector
-from lit_faces.tasks.learner import ALL_METHODS, CLOSED_FORM, ZERO_SHOT, PersonalLearner, shipped_fisher
-from lit_faces.tasks.personal import Recipe
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 RECIPE = Recipe(steps=3, batch_size=4, lr=1e-3, precision="32-true")

@@ -11,12 +11,12 @@ import yaml
 
 from lit_faces.arguments import UsageError
 from lit_faces.core.facs import NUM_AUS
+from lit_faces.persons.learner import PersonalLearner
+from lit_faces.studies import study as module
+from lit_faces.studies.report import Paired, _change, scores
+from lit_faces.studies.study import Study, Worker, missing_steps
 from lit_faces.study import main
-from lit_faces.tasks import study as module
 from lit_faces.tasks.au_detector import AUDetector
-from lit_faces.tasks.learner import PersonalLearner
-from lit_faces.tasks.study import Study, Worker, missing_steps
-from lit_faces.tasks.study_report import Paired, _change, scores
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 

@@ -16,13 +16,13 @@ from lit_faces.core.facs import AU_INDEX, NUM_AUS
 from lit_faces.core.labelled import read_labelled
 from lit_faces.core.landmarks import FaceAnalyser
 from lit_faces.core.shards import ShardSet
+from lit_faces.persons import sets as person_set
 from lit_faces.persons.landmark_model import LandmarkModel
 from lit_faces.persons.plan import balanced, sweeps
+from lit_faces.persons.report import agreement, summarise, write_report
+from lit_faces.persons.sets import Attempt, SetMaker, Settings, drive_pictures, write_set
 from lit_faces.persons.source import source_of_faces
 from lit_faces.rendering.renderer import FaceRenderer
-from lit_faces.tasks import person_set
-from lit_faces.tasks.person_report import agreement, summarise, write_report
-from lit_faces.tasks.person_set import Attempt, SetMaker, Settings, drive_pictures, write_set
 
 
 @pytest.fixture(scope="module")
@@ -205,7 +205,7 @@ def test_an_empty_set_still_has_a_report(tmp_path, source, small_chunks):
 
 def test_driving_shows_this_person_moving(source):
     from lit_faces.persons.retarget import fit_clip
-    from lit_faces.tasks.synthesis import load_generator
+    from lit_faces.persons.synthesis import load_generator
 
     actor = FaceRenderer(128, seed=91).render(torch.full((3,), 7), torch.arange(3), torch.zeros(3, dtype=torch.int64))
     driver = fit_clip(LandmarkModel(), actor.landmarks, 128, actor.au_intensity)

@@ -10,11 +10,18 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import math
+import netrc
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlparse
+
+from lit_faces.core.facs import AU_KEYS
+from lit_faces.core.shipped import weights_path
+from lit_faces.slurm import in_job
 
 MODES = ("auto", "offline", "online", "disabled")
 STEP = "trainer/global_step"
@@ -34,12 +41,8 @@ _DOWN = (
     "seconds",
 )
 _UP = ("icc", "f1", "auc", "accuracy", "recall", "same_share", "found", "is", "ccc", "correlation", "kept")
-#: Weights that ship with the package, by the words of the options.
-_PACKAGED = {
-    ("generator", "packaged"): "base_fused.safetensors",
-    ("detector", "generic"): "detector.safetensors",
-    ("detector", "packaged"): "judge.safetensors",
-}
+_HOST = "api.wandb.ai"
+_OLD_MODES = {"dryrun": "offline", "run": "online"}
 _NAMES = ("run/person", "run/learnt", "run/test_is", "run/memory", "run/detector")  # say who it is
 _LARGEST = 200 * 2**20  # bytes of a weight file that is copied into W&B's folder
 
@@ -95,12 +98,6 @@ def weights_artifact(kind: str, path: Path) -> Any:
     else:
         artifact.add_file(str(path), name=f"{kind}.safetensors")
     return artifact
-
-
-def weights_file(kind: str, option: str | Path) -> Path:
-    """The file behind ``--generator packaged``, ``--detector generic`` and the like."""
-    name = _PACKAGED.get((kind, str(option)))
-    return Path(__file__).parent.parent / "weights" / name if name else Path(option)
 
 
 def described_artifact(kind: str, facts: Mapping[str, Any]) -> Any:
@@ -163,8 +160,8 @@ def track_set(folder: Path, mode: str, figures: Mapping[str, Any], config: Mappi
     with tracked("generate", mode, folder, config) as tracker:
         if tracker is None:
             return
-        generator = weights_file("generator", config["generator"])
-        judge = weights_file("detector", config["judge"])
+        generator = weights_path("generator", config["generator"])
+        judge = weights_path("detector", config["judge"])
         tracker.reads(weights_artifact("generator", generator), weights_artifact("detector", judge))
         tracker.figures(figures)
         tracker.aus(figures)
@@ -194,7 +191,7 @@ def track_detector(
     with tracked("adapt", mode, folder, config) as tracker:
         if tracker is None:
             return
-        inputs = [weights_artifact("detector", weights_file("detector", detector))]
+        inputs = [weights_artifact("detector", weights_path("detector", detector))]
         if (person / "manifest.json").is_file():
             inputs.append(described_artifact("person-set", set_facts(person)))
         tracker.reads(*inputs)
@@ -243,8 +240,6 @@ class Tracker:
 
     def aus(self, figures: Mapping[str, Any]) -> None:
         """The figures that are by AU as a table."""
-        from lit_faces.callbacks.wandb_media import au_table
-
         found = au_table({k: float(v) for k, v in figures.items() if isinstance(v, int | float)})
         if found is not None:
             self.table("tables/aus", [str(name) for name in found[0]], found[1])
@@ -264,8 +259,6 @@ def resolve_mode(mode: str) -> str:
     Raises:
         ValueError: another word.
     """
-    from lit_faces.callbacks.wandb_media import default_wandb_mode
-
     if mode not in MODES:
         raise ValueError(f"--wandb {mode}: expected {', '.join(MODES)}")
     return default_wandb_mode() if mode == "auto" else mode
@@ -287,7 +280,7 @@ def tracked(command: str, mode: str, folder: Path, config: Mapping[str, Any]) ->
         return
     import wandb
 
-    from lit_faces.callbacks.results import circumstances
+    from lit_faces.reports.results import circumstances
 
     os.environ.setdefault("WANDB_SILENT", "true")
     folder.mkdir(parents=True, exist_ok=True)
@@ -310,3 +303,39 @@ def tracked(command: str, mode: str, folder: Path, config: Mapping[str, Any]) ->
     run.finish()
     if mode == "offline":
         print(f"W&B, offline: browse with `wandb leet {where}`, upload with `wandb sync {where}`", flush=True)
+
+
+def default_wandb_mode() -> str:
+    """``$WANDB_MODE``, else ``online`` for a user who is logged in, else ``offline``. Asks no server.
+
+    In a SLURM job always ``offline`` unless ``$WANDB_MODE`` says otherwise: nodes often have no network, and a login on
+    the front end is seen there too; ``wandb.init`` would wait for minutes.
+
+    Logged in means ``$WANDB_API_KEY``, or an entry for W&B's host (or ``$WANDB_BASE_URL``'s) in the netrc file.
+    """
+    if mode := os.environ.get("WANDB_MODE"):
+        return _OLD_MODES.get(mode, mode)
+    if in_job():
+        return "offline"
+    if os.environ.get("WANDB_API_KEY"):
+        return "online"
+    host = urlparse(os.environ.get("WANDB_BASE_URL") or f"https://{_HOST}").hostname
+    try:
+        hosts = netrc.netrc(os.environ.get("NETRC") or None).hosts
+    except (OSError, netrc.NetrcParseError):
+        return "offline"
+    return "online" if host in hosts else "offline"
+
+
+def plain_value(value: Any) -> Any:
+    """What W&B shows: None for what is not a number."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def au_table(figures: Mapping[str, float]) -> tuple[list[str | int], list[list[Any]]] | None:
+    """AUs in rows, figures in columns; None where no figure is by AU."""
+    stems = list(dict.fromkeys(name.rpartition("/")[0] for name in figures if name.rpartition("/")[2] in AU_KEYS))
+    if not stems:
+        return None
+    rows = [[key, *(plain_value(figures.get(f"{stem}/{key}")) for stem in stems)] for key in (*AU_KEYS, "mean")]
+    return ["AU", *(stem.removeprefix("test/") for stem in stems)], rows

@@ -34,10 +34,11 @@ from lit_faces.continual.replay import FaceMemory
 from lit_faces.core.facs import MAX_INTENSITY
 from lit_faces.core.sample import FaceBatch
 from lit_faces.core.seeding import derive_seed, generator_for
+from lit_faces.core.shipped import FISHER
 from lit_faces.core.weights import load_weights, save_weights
-from lit_faces.tasks.au_detector import WEIGHTS, AUDetector
-from lit_faces.tasks.personal import METHODS, Recipe, fast_bfloat16, learn_person, make_penalty
-from lit_faces.tasks.synthesis import GenerativeMemory
+from lit_faces.persons.recipes import METHODS, Recipe, fast_bfloat16, learn_person, make_penalty
+from lit_faces.persons.synthesis import GenerativeMemory
+from lit_faces.tasks.au_detector import AUDetector
 
 #: Without labels: from the photo, which is neutral; from all frames of the person.
 ZERO_SHOT = ("neutral", "neutral_raw", "median", "affine")
@@ -45,15 +46,14 @@ ZERO_SHOT = ("neutral", "neutral_raw", "median", "affine")
 CLOSED_FORM = ("labelled_affine", "ridge")
 ALL_METHODS = (*METHODS, *ZERO_SHOT, *CLOSED_FORM)
 _KIND = "personal_memory"
-_FISHER_FILE = WEIGHTS / "detector_fisher.safetensors"
 _FISHER = 0xF15
 
 
 def shipped_fisher(detector: str) -> dict[str, Tensor] | None:
     """Fisher information of the ``generic`` detector on people it was trained on; None for other detectors."""
-    if detector != "generic" or not _FISHER_FILE.is_file():
+    if detector != "generic" or not FISHER.is_file():
         return None
-    return {name: value.float() for name, value in load_weights(_FISHER_FILE)[0].items()}
+    return {name: value.float() for name, value in load_weights(FISHER)[0].items()}
 
 
 def save_fisher(path: Path | str, fisher: Mapping[str, Tensor], **card: Any) -> None:

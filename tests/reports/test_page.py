@@ -5,7 +5,7 @@ import re
 import torch
 from PIL import Image
 
-from lit_faces.core.page import Page
+from lit_faces.reports.page import Page
 
 
 def test_a_page_holds_its_pictures_and_escapes_its_words(tmp_path):

@@ -30,17 +30,19 @@ import torch
 from torch import Tensor
 
 from lit_faces.core.facs import AU_KEYS, occurrence
+from lit_faces.core.files import replace_file
 from lit_faces.core.landmarks import FaceAnalyser
 from lit_faces.core.sample import FaceBatch, to_uint8
-from lit_faces.core.shards import ShardWriter, replace_file, shard_state, write_index
+from lit_faces.core.shards import ShardWriter, shard_state, write_index
+from lit_faces.core.shipped import Kind, weights_path
 from lit_faces.persons.landmark_model import LandmarkModel
 from lit_faces.persons.plan import Plan
 from lit_faces.persons.retarget import FittedFace, retarget
 from lit_faces.persons.source import PersonSource
+from lit_faces.persons.synthesis import load_generator
 from lit_faces.persons.verify import LABELS, Tolerances, Verdicts, Verifier, labels_of
-from lit_faces.tasks.au_detector import WEIGHTS, load_detector
+from lit_faces.tasks.au_detector import load_detector
 from lit_faces.tasks.reenactment import ReenactmentGAN
-from lit_faces.tasks.synthesis import load_generator
 
 VERSION = 1  # raise it when the same settings give other pictures
 CHUNK = 40
@@ -217,7 +219,7 @@ def picture(
     """Pictures of a person in other poses with other AUs.
 
     Args:
-        generator: of :func:`lit_faces.tasks.synthesis.load_generator`.
+        generator: of :func:`lit_faces.persons.synthesis.load_generator`.
         model: the landmark model.
         source: the person; each picture is made from the source whose pose is nearest.
         pose: float (B, 3), degrees.
@@ -313,9 +315,9 @@ def _check_weights(settings: Settings) -> None:
 def fingerprint(source: PersonSource, plan: Plan, settings: Settings) -> str:
     """What the pictures depend on, but for rounding: another number of threads must not make another set."""
     about = asdict(settings)
-    for name, file in (("generator", "base_fused.safetensors"), ("judge", "judge.safetensors")):
-        path = Path(about[name])
-        path = WEIGHTS / file if about[name] == "packaged" else path
+    kinds: tuple[Kind, ...] = ("generator", "judge")
+    for name in kinds:
+        path = weights_path(name, about[name])
         about[name] = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else about[name]
     sha = hashlib.sha256(
         json.dumps([VERSION, about, source.name, plan.name, plan.seed, plan.cell], default=str).encode()

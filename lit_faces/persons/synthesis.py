@@ -14,13 +14,12 @@ from torch import Tensor
 
 from lit_faces.continual.replay import FaceMemory
 from lit_faces.core.facs import AU_INDEX, EMOTION_PROTOTYPES, MAX_INTENSITY, NUM_AUS, occurrence
-from lit_faces.core.sample import FaceBatch, to_uint8
+from lit_faces.core.sample import FaceBatch, joined, to_uint8
 from lit_faces.core.seeding import generator_for
 from lit_faces.models.generators.fused import FusedGenerator
 from lit_faces.persons.landmark_model import LandmarkModel
 from lit_faces.persons.plan import plausible
 from lit_faces.persons.retarget import fit_photo, retarget
-from lit_faces.tasks.personal import joined
 from lit_faces.tasks.reenactment import ReenactmentGAN
 
 _PLAN = 0x91A7

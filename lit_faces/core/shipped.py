@@ -1,0 +1,43 @@
+"""The weights that the package carries: the one place that knows their file names.
+
+Two words stand for them on the command line and in experiments:
+
+* ``generic`` (of a detector): the AU detector that adapting starts from. It *began* from the critic's weights
+  (docs/science.md) and has been trained on other people and pictures since.
+* ``packaged`` (of a judge): the independent network that measures what was generated; of a generator: the fused base.
+  ``load_detector("packaged")`` is therefore the *judge*, not the detector.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+WEIGHTS = Path(__file__).resolve().parent.parent / "weights"
+GENERIC, JUDGE, CRITIC = WEIGHTS / "detector.safetensors", WEIGHTS / "judge.safetensors", WEIGHTS / "critic.safetensors"
+FISHER = WEIGHTS / "detector_fisher.safetensors"  # of GENERIC, on the people it was trained on
+
+Kind = Literal["generator", "detector", "judge", "critic"]
+_BY_WORD: dict[tuple[str, str], Path] = {
+    ("generator", "packaged"): WEIGHTS / "base_fused.safetensors",
+    ("detector", "generic"): GENERIC,
+    ("detector", "packaged"): JUDGE,
+    ("judge", "packaged"): JUDGE,
+    ("judge", "generic"): GENERIC,
+    ("critic", "packaged"): CRITIC,
+}
+
+
+def base_weights(generator: str) -> Path:
+    """Where base weights of a generator would be: ``fused`` is the one that is shipped."""
+    return WEIGHTS / f"base_{generator}.safetensors"
+
+
+def weights_path(kind: Kind, option: Path | str) -> Path:
+    """What an option of a command means: a word for shipped weights, or the file that it names.
+
+    Args:
+        kind: what is wanted.
+        option: ``generic``, ``packaged``, or a path.
+    """
+    return _BY_WORD.get((kind, str(option))) or Path(option)

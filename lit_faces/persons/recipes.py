@@ -1,0 +1,238 @@
+"""How a person is learnt: methods, recipes, and one fit.
+
+:data:`METHODS` names the combinations of penalty and replay; each is an ordinary Lightning fit of
+:class:`lit_faces.tasks.personal.PersonalHead`, or no fit at all.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Collection
+from dataclasses import dataclass, fields
+from typing import Literal
+
+import pytorch_lightning as pl
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from lit_faces.continual.ewc import EWC
+from lit_faces.continual.penalties import L2SP, SI, LwF, QuadraticPenalty
+from lit_faces.core.quiet import quiet_libraries
+from lit_faces.core.sample import FaceBatch
+from lit_faces.core.seeding import generator_for
+from lit_faces.tasks.au_detector import AUDetector
+from lit_faces.tasks.personal import Memory, PersonalHead
+
+_STREAM = 0x9E45
+
+
+@dataclass(frozen=True)
+class Method:
+    """How a person is learnt.
+
+    Attributes:
+        trains: which weights move; the heads of occurrence and expression stay as they are.
+        penalty: what holds them.
+        replay: whether frames of others are mixed into every batch.
+        generative: whether those frames are generated, from one picture of each person.
+        joint: whether the memory must hold *all* frames of earlier people, answered by their labels; the caller gives
+            that memory.
+    """
+
+    trains: Literal["nothing", "head", "all"] = "all"
+    penalty: Literal["", "ewc", "l2sp", "si", "lwf"] = ""
+    replay: bool = False
+    generative: bool = False
+    joint: bool = False
+
+
+METHODS: dict[str, Method] = {
+    "none": Method("nothing"),
+    "head_only": Method("head"),
+    "finetune": Method(),
+    "l2sp": Method(penalty="l2sp"),
+    "si": Method(penalty="si"),
+    "lwf": Method(penalty="lwf"),
+    "ewc": Method(penalty="ewc"),
+    "replay": Method(replay=True),
+    "ewc_replay": Method(penalty="ewc", replay=True),
+    "generative_replay": Method(penalty="ewc", replay=True, generative=True),
+    "joint": Method(replay=True, joint=True),
+}
+
+
+class _Steps(Dataset[FaceBatch]):
+    """Shuffled batches of a few frames, again and again, by (seed, epoch) alone."""
+
+    def __init__(self, faces: FaceBatch, batch_size: int, steps: int, seed: int) -> None:
+        self.faces, self.seed, self.steps = faces, seed, steps
+        self.size = min(batch_size, len(faces))
+        self.each = max(1, len(faces) // self.size)
+
+    def __len__(self) -> int:
+        return self.steps
+
+    def __getitem__(self, step: int) -> FaceBatch:
+        order = torch.randperm(len(self.faces), generator=generator_for(self.seed, _STREAM, step // self.each))
+        start = step % self.each * self.size
+        return self.faces.select(order[start : start + self.size])
+
+
+@dataclass
+class Recipe:
+    """How long and how hard a person is learnt; chosen on validation people.
+
+    Attributes:
+        steps: batches.
+        batch_size: new frames a batch, at most.
+        lr: highest learning rate.
+        ewc, l2sp, si, lwf, ridge: strengths.
+        replay_targets: what remembered faces of people whom the generic detector knew are held to: its ``answers``, or
+            their ``labels``. People who were learnt since are held to their labels.
+        keep: frames of a person that are remembered, at most.
+        generic_weight: what the people before the first count for in EWC, in people.
+        replay_share: remembered faces to new ones.
+        seed: of everything.
+        precision: of Lightning; ``auto`` is bf16-mixed where the processor has instructions for it.
+    """
+
+    steps: int = 30
+    batch_size: int = 16
+    lr: float = 3e-4
+    ewc: float = 3.0
+    l2sp: float = 1.0
+    si: float = 0.2
+    lwf: float = 1.0
+    ridge: float = 30.0
+    replay_targets: Literal["answers", "labels"] = "answers"
+    replay_share: float = 1.0
+    keep: int = 30
+    generic_weight: float = 1.0
+    seed: int = 0
+    precision: str = "auto"
+
+    def __post_init__(self) -> None:
+        """Refuse values that cannot be.
+
+        Raises:
+            ValueError: names the field.
+        """
+        whole = {"steps": 1, "batch_size": 1, "keep": 1, "seed": 0}
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.name in whole:
+                if isinstance(value, bool) or not isinstance(value, int) or value < whole[field.name]:
+                    raise ValueError(
+                        f"recipe.{field.name}: expected a whole number from {whole[field.name]}, got {value!r}"
+                    )
+            elif field.name == "replay_targets":
+                if value not in ("answers", "labels"):
+                    raise ValueError(f"recipe.replay_targets: expected answers or labels, got {value!r}")
+            elif field.name != "precision" and (
+                isinstance(value, bool) or not isinstance(value, int | float) or value < 0
+            ):
+                hint = " (YAML reads 3e-4 as text: write 3.0e-4)" if isinstance(value, str) else ""
+                raise ValueError(f"recipe.{field.name}: expected a number from 0, got {value!r}{hint}")
+
+
+def make_penalty(name: str, recipe: Recipe) -> QuadraticPenalty | None:
+    """The penalty of a method, not yet consolidated; None for methods that have none of this kind."""
+    if name == "ewc":
+        return EWC(recipe.ewc, mode="separate", likelihood="gaussian")
+    if name == "l2sp":
+        return L2SP(recipe.l2sp)
+    return SI(recipe.si) if name == "si" else None
+
+
+def learn_person(
+    detector: AUDetector,
+    frames: FaceBatch,
+    method: str,
+    recipe: Recipe,
+    memory: Memory | None = None,
+    penalty: QuadraticPenalty | None = None,
+    accelerator: str = "cpu",
+    teacher: AUDetector | None = None,
+    labelled: Collection[str] = (),
+) -> AUDetector:
+    """A copy of ``detector`` that has learnt one person.
+
+    Args:
+        detector: as it is before.
+        frames: labelled frames of the person.
+        method: a key of :data:`METHODS`.
+        recipe: steps, strengths, seed.
+        memory: faces of others, for methods that replay.
+        penalty: consolidated penalty of ``method`` on what came before.
+        accelerator: of Lightning.
+        teacher: who answers remembered faces, where the recipe says ``answers``; by default ``detector``.
+        labelled: people in the memory whose labels count instead.
+
+    Raises:
+        ValueError: unknown method, no frames, or a method that lacks its memory or penalty.
+    """
+    if method not in METHODS:
+        raise ValueError(f"method {method!r}: expected one of {', '.join(METHODS)}")
+    how = METHODS[method]
+    learnt = copy.deepcopy(detector).requires_grad_(True)
+    if how.trains == "nothing":
+        return learnt.eval()
+    if not len(frames):
+        raise ValueError(f"method {method}: no labelled frames of the person; `none` and calibrations need none")
+    if how.replay and memory is None:
+        raise ValueError(f"method {method}: needs a memory of other people")
+    distil = None
+    if how.penalty == "lwf":
+        distil = LwF(recipe.lwf, likelihood="gaussian")
+        distil.consolidate(learnt)
+    elif how.penalty and (penalty is None or (not penalty.anchor and how.penalty != "si")):  # SI watches the way itself
+        raise ValueError(f"method {method}: needs a penalty that was consolidated on what came before")
+    if not how.replay or how.joint or recipe.replay_targets == "labels":
+        teacher = None
+    else:
+        teacher = copy.deepcopy(detector if teacher is None else teacher).requires_grad_(False).eval()
+    task = PersonalHead(
+        learnt,
+        penalty if how.penalty != "lwf" else None,
+        distil,
+        memory if how.replay else None,
+        teacher,
+        labelled,
+        recipe.replay_share,
+        trains="head" if how.trains == "head" else "all",
+        lr=recipe.lr,
+        seed=recipe.seed,
+    )
+    loader: DataLoader[FaceBatch] = DataLoader(
+        _Steps(frames, recipe.batch_size, recipe.steps, recipe.seed), batch_size=None, shuffle=False
+    )
+    quiet_trainer(recipe.steps, accelerator, recipe.precision).fit(task, loader)
+    return learnt.eval()
+
+
+def quiet_trainer(steps: int, accelerator: str, precision: str = "auto") -> pl.Trainer:
+    """A trainer of a short fit that says and writes nothing."""
+    import logging
+
+    if precision == "auto":
+        precision = "bf16-mixed" if fast_bfloat16(accelerator) else "32-true"
+    quiet_libraries()
+    logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.ERROR)
+    return pl.Trainer(
+        max_steps=steps,
+        accelerator=accelerator,
+        devices=1,
+        precision=precision,  # type: ignore[arg-type]
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+    )
+
+
+def fast_bfloat16(accelerator: str = "cpu") -> bool:
+    """Whether 16-bit arithmetic is worth it: GPUs of this decade, and processors with instructions for it."""
+    if accelerator != "cpu" and torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported()
+    return bool(torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported())

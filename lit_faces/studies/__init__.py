@@ -1,0 +1,1 @@
+"""The study: ways of learning people, compared."""
