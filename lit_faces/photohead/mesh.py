@@ -1,0 +1,124 @@
+"""The mesh under a photograph: the parametric head's face, and how 68 displaced landmarks carry the surface along."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lit_faces.core.facs import MAX_INTENSITY, NUM_AUS
+from lit_faces.rendering.chart import build_chart
+from lit_faces.rendering.parametric import ParametricHead
+from lit_faces.rendering.raster import unit
+
+Floats = NDArray[np.float32]
+
+ROWS, COLUMNS = 169, 145
+_MASK_TEXELS = 700  # of the masks of eyes and mouth: read by the pixel, a vertex is too coarse for a lip's edge
+_JAW, _INNER_LIPS = slice(0, 17), slice(60, 68)
+#: How loosely the surface follows a landmark (RBF smoothing): dlib slides along the jaw, and lips hide each other.
+_LOOSE, _LOOSE_JAW, _LOOSE_LIPS = 0.3, 3.0, 1.5
+_APART = 1.2  # mm: lips are pulled apart while weights are computed, for they move apart
+_BEHIND, _FRONT = -150.0, -90.0  # mm: the residual fades towards the back of the head
+
+
+@dataclass
+class Posed:
+    """The mesh of one person with an expression, head axes, mm.
+
+    Attributes:
+        vertices: float32 (V, 3).
+        rest: float32 (68, 3), landmarks without expression (they frame the picture).
+        eyes: float32 (2, 3), centres of the eyeballs, subject's right and left.
+    """
+
+    vertices: Tensor
+    rest: Tensor
+    eyes: Tensor
+
+
+class FaceMesh:
+    """The parametric head prepared for photographs; made once, see :func:`face_mesh`.
+
+    Attributes:
+        triangles: int64 (F, 3), of the face alone: ears, skull and neck come with the surroundings.
+        ball, mouth: bool (V,), vertices on an eyeball, in the mouth's opening.
+        upper: float32 (V,), 1 where a point hangs on the upper lip.
+        carry: float32 (V, 68), how a displacement of the landmarks moves the vertices.
+        uv: float32 (V, 2), place on the chart, [-1, 1].
+        eye_inside, mouth_inside: float32 (T, T), masks on the chart.
+    """
+
+    def __init__(self) -> None:
+        self.head = ParametricHead(ROWS, COLUMNS)
+        chart = self.head.chart
+        self.neutral = self.head.neutral.reshape(-1, 3).numpy()
+        self.ball, self.mouth = chart.eye_inside.reshape(-1) > 0.5, chart.mouth_inside.reshape(-1) > 0.5
+        self.upper = chart.upper.reshape(-1).astype(np.float32)
+        self.uv = self.head.uv.numpy()
+        self.triangles = self.head.triangles[torch.as_tensor(self._front())[self.head.triangles].all(1)]
+        self.carry = self._carry()
+        fine = build_chart(_MASK_TEXELS, _MASK_TEXELS)
+        self.eye_inside, self.mouth_inside = (m.astype(np.float32) for m in (fine.eye_inside, fine.mouth_inside))
+
+    def pose(self, shape: Tensor, right: Tensor, left: Tensor) -> Posed:
+        """The mesh for shape coefficients (K,) and activations 0..1 of both sides, (19,) each."""
+        found = self.head.pose(shape[None], right[None], left[None])
+        return Posed(found.vertices[0], found.rest[0], found.eyes[0])
+
+    def landmarks(self, vertices: Tensor) -> Tensor:
+        """The 68 landmarks (68, 3) of vertices (V, 3)."""
+        return self.head._landmarks(vertices[None])[0]
+
+    def normals(self, points: Tensor) -> Tensor:
+        """Unit normals (V, 3) of vertices (V, 3), in the same axes."""
+        grid = points.reshape(ROWS, COLUMNS, 3)
+        wide = torch.cat([grid[:, :1], grid, grid[:, -1:]], 1)
+        high = torch.cat([grid[:1], grid, grid[-1:]], 0)
+        return unit(torch.linalg.cross(high[2:] - high[:-2], wide[:, 2:] - wide[:, :-2]), -1).reshape_as(points)
+
+    def _front(self) -> NDArray[np.bool_]:
+        """Vertices that the face is made of, on the mean head."""
+        x, y, z = self.neutral.T
+        normal = self.normals(torch.as_tensor(self.neutral)).numpy()
+        keep = (z > -74.0) & (y < 92.0) & (y > -128.0)
+        keep &= ~((y < -95.0) & (z < -16.0) & (np.abs(x) < 48.0) & (normal[:, 2] < -0.15))  # under the chin
+        keep &= ~((y < -113.0) & (normal[:, 1] < -0.9) & (z < -40.0))
+        keep &= ~((np.abs(x) > 70.0) & (y < 30.0) & (z < -66.0))  # ears
+        return keep | self.ball | self.mouth
+
+    def _carry(self) -> Floats:
+        """Linear radial basis functions through the landmarks of the mean head, still far away from the face."""
+        from scipy.interpolate import RBFInterpolator
+
+        points = self.landmarks(torch.as_tensor(self.neutral)).numpy().astype(np.float64)
+        points[61:64, 1] += _APART
+        points[65:68, 1] -= _APART
+        far = np.array([[x, y, z] for x in (-110, 0, 110) for y in (90, -220) for z in (-190, 0)], dtype=np.float64)
+        loose = np.full(68 + len(far), _LOOSE)
+        loose[_JAW], loose[_INNER_LIPS] = _LOOSE_JAW, _LOOSE_LIPS
+        surface = self.neutral.astype(np.float64)
+        near = np.exp(-(((surface[:, 1] - points[[62, 66], 1].mean()) / 6.0) ** 2)) * (np.abs(surface[:, 0]) < 28.0)
+        surface[:, 1] += np.where(self.upper > 0.5, _APART, -_APART) * near
+        found = RBFInterpolator(
+            np.concatenate([points, far]), np.eye(68 + len(far))[:, :68], kernel="linear", smoothing=loose
+        )(surface)
+        t = np.clip((self.neutral[:, 2] - _BEHIND) / (_FRONT - _BEHIND), 0, 1)
+        return (found * (t * t * (3 - 2 * t))[:, None]).astype(np.float32)
+
+
+@lru_cache(maxsize=1)
+def face_mesh() -> FaceMesh:
+    """The mesh that all photo heads of the process share."""
+    return FaceMesh()
+
+
+def activation(au: Tensor, gamma: float, amplitude: Tensor, gain: Tensor) -> Tensor:
+    """Intensities (19,), 0..5, to activations of the muscles, 0..1 and somewhat above: (19,)."""
+    if au.shape != (NUM_AUS,):
+        raise ValueError(f"au: expected ({NUM_AUS},), got {tuple(au.shape)}")
+    return (au / MAX_INTENSITY).clamp(0.0, 1.0) ** gamma * amplitude * gain
