@@ -27,8 +27,8 @@ from lit_faces.continual.per_sample import (
     Directions,
     batches,
     check_arguments,
-    check_outputs,
     evaluating,
+    outputs_of,
     squared_gradients,
 )
 
@@ -167,8 +167,7 @@ def _batched(
     with evaluating(model):
         sums = {name: torch.zeros_like(p) for name, p in parameters.items()}
         for x, *more in batches(model, (inputs, *extras), batch_size):
-            outputs = model(x)
-            check_outputs(outputs, len(x))
+            outputs = outputs_of(model, x)
             direction = residual(outputs.detach(), *more)[0] / len(x)
             found = torch.autograd.grad(outputs, list(parameters.values()), direction, allow_unused=True)
             for total, gradient in zip(sums.values(), found):
