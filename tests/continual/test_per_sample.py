@@ -378,11 +378,14 @@ def test_every_kind_of_layer_has_the_squares_of_the_loop(name, frozen):
 
 
 def test_what_goes_one_by_one_is_said_once_and_why():
-    model, x = nn.Sequential(nn.Linear(6, 6), Shared(), nn.Linear(6, 2)), torch.randn(9, 6)
+    model, x = filled(nn.Sequential(nn.Linear(6, 6), nn.Linear(6, 2))), torch.randn(9, 6)
+    plain = squared_gradients(model, x, every_output)
+    model[0].weight.register_hook(lambda gradient: 2 * gradient)  # products know nothing of it
     with pytest.warns(UserWarning, match="Sequential: gradients of single samples") as told:
-        squared_gradients(model, x, every_output, batch_size=2)
+        found = squared_gradients(model, x, every_output, batch_size=2)
+    torch.testing.assert_close(found, {**plain, "0.weight": 4 * plain["0.weight"]})
     assert len(told) == 1
-    assert "1.first.bias: computed for a whole batch, they differ from those of single samples" in str(told[0].message)
+    assert "0.weight: computed for a whole batch, they differ from those of single samples" in str(told[0].message)
     with pytest.warns(UserWarning, match="1.inner.weight_ih_l0.*: vmap refuses them"):
         squared_gradients(nn.Sequential(nn.Linear(6, 6), Recurrent(nn.GRU)), x, every_output)
 
