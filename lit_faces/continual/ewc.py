@@ -31,6 +31,7 @@ from lit_faces.continual.per_sample import (
     outputs_of,
     squared_gradients,
 )
+from lit_faces.core.ranks import gather, place
 
 Kind = Literal["exact", "empirical", "batched"]
 Mode = Literal["separate", "online"]
@@ -177,6 +178,10 @@ def _batched(
     return {name: value.div_(count) for name, value in sums.items()}
 
 
+def _precision(parameter: Tensor) -> torch.dtype:
+    return torch.promote_types(parameter.dtype, torch.float32)
+
+
 class EWC(QuadraticPenalty):
     r"""Keeps what mattered to earlier tasks (people) near where it was.
 
@@ -223,17 +228,52 @@ class EWC(QuadraticPenalty):
     ) -> None:
         """Remember the task that was just learnt, from some of its samples; a few hundred are enough.
 
+        In a distributed run all ranks call it, each with its own samples, however many, none included; what is kept is
+        the mean over all of them, the same on every rank.
+
         Args:
             module: maps inputs to outputs (n, K); the module that :meth:`penalty` will be asked about.
-            inputs: (N, ...).
+            inputs: (N, ...); with one process N >= 1.
             targets: see :func:`fisher_diagonal`; also ``mask``.
             mask: outputs that count.
 
         Raises:
             ValueError: see :func:`fisher_diagonal`.
+            RuntimeError: another rank has failed; says how.
         """
-        fisher = fisher_diagonal(module, inputs, self.likelihood, self.kind, targets, self.batch_size, mask)
+        if place()[1] == 1:
+            fisher = fisher_diagonal(module, inputs, self.likelihood, self.kind, targets, self.batch_size, mask)
+        else:
+            fisher = self._fisher_of_all_ranks(module, inputs, targets, mask)
         self.add_task(module, fisher)
+
+    def _fisher_of_all_ranks(
+        self, module: nn.Module, inputs: Tensor, targets: Tensor | None, mask: Tensor | None
+    ) -> dict[str, Tensor]:
+        """Mean over the samples of all ranks. A rank that fails says so, or the others would wait for it for ever."""
+        fisher: dict[str, Tensor] = {}
+        failure: Exception | None = None
+        if len(inputs):
+            try:
+                fisher = fisher_diagonal(module, inputs, self.likelihood, self.kind, targets, self.batch_size, mask)
+            except Exception as error:
+                failure = error
+        shares = -(-len(inputs) // self.batch_size) if self.kind == "batched" else len(inputs)
+        heard = gather((shares, None if failure is None else f"{type(failure).__name__}: {failure}"))
+        if failure is not None:
+            raise failure
+        for rank, (_, told) in enumerate(heard):
+            if told is not None:
+                raise RuntimeError(f"EWC: rank {rank} could not find its Fisher information: {told}")
+        total = sum(count for count, _ in heard)
+        if not total:
+            raise ValueError("inputs: expected at least one sample on some rank, got none")
+        for name, parameter in module.named_parameters():
+            if parameter.requires_grad:
+                value = fisher.get(name, torch.zeros_like(parameter, dtype=_precision(parameter)))
+                fisher[name] = value.detach().mul(shares / total)
+                torch.distributed.all_reduce(fisher[name])
+        return fisher
 
     @torch.inference_mode(False)  # what is kept outlives a validation hook
     @torch.no_grad()

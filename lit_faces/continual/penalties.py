@@ -89,11 +89,16 @@ class QuadraticPenalty:
                 parameter.grad = torch.zeros_like(parameter)
             parameter.grad.add_((importance * (parameter - anchor)).to(parameter.grad), alpha=self.strength)
 
-    def before_step(self, module: nn.Module) -> None:
-        """Look at the gradients of the loss before an optimiser step; nothing to do for most penalties."""
+    def before_step(self, module: nn.Module, only: Iterable[Tensor] | None = None) -> None:
+        """Look at the gradients of the loss before an optimiser step; nothing to do for most penalties.
 
-    def after_step(self, module: nn.Module) -> None:
-        """Look at the parameters after that step."""
+        Args:
+            module: its parameters are matched by name.
+            only: the parameters that step (those of one optimiser); None means all.
+        """
+
+    def after_step(self, module: nn.Module, only: Iterable[Tensor] | None = None) -> None:
+        """Look at the parameters after that step, ``only`` as before."""
 
     def state_dict(self) -> dict[str, Tensor]:
         """Contiguous tensors only, so that safetensors and ``torch.load(weights_only=True)`` can hold it."""
@@ -234,24 +239,28 @@ class SI(QuadraticPenalty):
         self._pending: dict[str, tuple[Tensor, Tensor]] = {}  # gradient and parameter before the step
 
     @torch.no_grad()
-    def before_step(self, module: nn.Module) -> None:
+    def before_step(self, module: nn.Module, only: Iterable[Tensor] | None = None) -> None:
         """Keep gradients and parameters; call when ``.grad`` is complete and holds no penalty."""
-        self._pending = {}
+        wanted = None if only is None else {id(parameter) for parameter in only}
         for name, parameter in _trainable(module).items():
             if name not in self.start:
                 self.start[name], self.path[name] = parameter.detach().clone(), torch.zeros_like(parameter)
-            if parameter.grad is not None:
-                self._pending[name] = parameter.grad.clone(), parameter.detach().clone()
+            if wanted is None or id(parameter) in wanted:
+                self._pending.pop(name, None)
+                if parameter.grad is not None:
+                    self._pending[name] = parameter.grad.clone(), parameter.detach().clone()
 
     @torch.no_grad()
-    def after_step(self, module: nn.Module) -> None:
+    def after_step(self, module: nn.Module, only: Iterable[Tensor] | None = None) -> None:
         """Add the step to the path."""
-        parameters = dict(module.named_parameters())
-        for name, (gradient, before) in self._pending.items():
-            moved = parameters[name] - before
+        wanted = None if only is None else {id(parameter) for parameter in only}
+        for name, parameter in module.named_parameters():
+            if name not in self._pending or (wanted is not None and id(parameter) not in wanted):
+                continue
+            gradient, before = self._pending.pop(name)
+            moved = parameter - before
             # a step that was skipped for infinite gradients moves nothing, and 0 * inf is not 0
             self.path[name] = self.path[name].to(moved.device) - torch.where(moved == 0, 0.0, gradient * moved)
-        self._pending = {}
 
     @torch.inference_mode(False)
     @torch.no_grad()
