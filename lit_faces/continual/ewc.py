@@ -223,8 +223,17 @@ class EWC(QuadraticPenalty):
         self.mode, self.decay = mode, decay
         self.likelihood, self.kind, self.batch_size = likelihood, kind, batch_size
 
+    @property
+    def takes_fisher(self) -> bool:  # type: ignore[override]  # a fact of the instance here
+        """Whether the Fisher information is the one that the detector ships with: exact and Gaussian."""
+        return (self.likelihood, self.kind) == ("gaussian", "exact")
+
     def consolidate(
-        self, module: nn.Module, inputs: Tensor, targets: Tensor | None = None, mask: Tensor | None = None
+        self,
+        module: nn.Module,
+        inputs: Tensor | None = None,
+        targets: Tensor | None = None,
+        mask: Tensor | None = None,
     ) -> None:
         """Remember the task that was just learnt, from some of its samples; a few hundred are enough.
 
@@ -241,6 +250,8 @@ class EWC(QuadraticPenalty):
             ValueError: see :func:`fisher_diagonal`.
             RuntimeError: another rank has failed; says how.
         """
+        if inputs is None:
+            raise ValueError("EWC: consolidate measures on samples: give inputs")
         if place()[1] == 1:
             fisher = fisher_diagonal(module, inputs, self.likelihood, self.kind, targets, self.batch_size, mask)
         else:
@@ -277,21 +288,21 @@ class EWC(QuadraticPenalty):
 
     @torch.inference_mode(False)  # what is kept outlives a validation hook
     @torch.no_grad()
-    def add_task(self, module: nn.Module, fisher: Mapping[str, Tensor]) -> None:
+    def add_task(self, module: nn.Module, importance: Mapping[str, Tensor]) -> None:
         """Remember a task whose Fisher information is known already, at the module's parameters.
 
         Args:
             module: as the task left it.
-            fisher: by name of parameter, its shape.
+            importance: Fisher information by name of parameter, its shape.
 
         Raises:
             ValueError: names or shapes that the module does not have.
         """
-        parameters = self.matching(module, fisher)
+        parameters = self.matching(module, importance)
         for known in self.importance.values():
             known *= self.decay
         for name, parameter in parameters.items():
-            new, here = fisher[name].to(parameter.device), parameter.detach().clone()
+            new, here = importance[name].to(parameter.device), parameter.detach().clone()
             if name not in self.importance:
                 self.importance[name], self.anchor[name] = new.clone(), here
                 continue
