@@ -121,6 +121,8 @@ class ImageQuality(Metric):
 
     full_state_update = False
     is_differentiable = False
+    higher_is_better = None
+    figures = {"fid": False, "kid": False, "is": True, "found_real": True, "found_fake": True}
     real: list[Tensor]
     fake: list[Tensor]
     fake_logits: list[Tensor]

@@ -36,6 +36,7 @@ class LandmarkNME(Metric):
 
     full_state_update = False
     higher_is_better = False
+    figures = {"nme": False, "nme_median": False, "nme_found": True}
     is_differentiable = False
     errors: list[Tensor]
 
