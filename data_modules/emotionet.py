@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from data_modules.reader import PICTURES, Clip, Floats, Reader, in_groups, not_coded
-from lit_faces.core.csv_files import split_line
+from lit_faces.core.csv_files import split_line, to_number
 from lit_faces.core.facs import AU_INDEX, AUS
 
 _DEPTH = 4
@@ -140,7 +140,7 @@ class EmotioNet(Reader):
             if not stem:
                 raise ValueError
             for place, au in columns.items():
-                value = float(row[place])
+                value = to_number(row[place])
                 if value not in (0.0, 1.0, 999.0):
                     raise ValueError
                 if au in AU_INDEX and value != 999.0:

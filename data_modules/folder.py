@@ -53,14 +53,16 @@ class Folder(Reader):
             ValueError: no row of the table can be read; says the first reason.
         """
         table = self.root / TABLE
-        return self._of_table(table) if table.exists() else self._of_tree()
+        return self._of_table(table) if table.exists() or table.is_symlink() else self._of_tree()
 
     def _of_tree(self) -> list[Clip]:
         clips: list[Clip] = []
         self._collect(self.root, "", clips)
         if not clips:
             raise FileNotFoundError(f"{self.root}: no pictures (jpg, png, bmp, tif, webp) in it or below")
-        self.choose("no labels.csv: faces without labels; a sub-folder is a person")
+        others = [path.name for _, path in self.files(self.root, r".*\.(?:csv|tsv|xlsx?|ods)")]
+        unread = f" ({', '.join(others[:5])} not read: the table must be named {TABLE})" if others else ""
+        self.choose(f"no {TABLE}{unread}: faces without labels; a sub-folder is a person")
         return clips
 
     def _collect(self, folder: Path, person: str, clips: list[Clip]) -> None:
@@ -72,6 +74,8 @@ class Folder(Reader):
             self._collect(child, f"{person}/{child.name}" if person else child.name, clips)
 
     def _of_table(self, table: Path) -> list[Clip]:
+        if table.exists() and not table.is_file():
+            raise ValueError(f"{table}: not a regular file; write the table there, or take it away")
         rows = self.settled(table, self.rows_of(table.read_bytes(), table))
         if not rows:  # an old set at --out must not be emptied for a slip in a table
             first = self.problems[0]
@@ -95,8 +99,8 @@ class Folder(Reader):
         for problem in found.problems:
             left_out = "" if problem.whole else "; row left out"
             self.report(path, f"{problem.reason}{left_out}", problem.line, clip)
-        for note in [*found.notes, *([found.taken] if found.taken else [])]:
-            self.choose(f"{self.relative(path)}: {note}")
+        for note in [*found.notes, *([found.taken] if found.taken else [])]:  # the same in all tables of all shards
+            self.choose(f"{'tables in the shards' if table else self.relative(path)}: {note}")
         return found.rows
 
     def settled(self, path: Path, rows: Sequence[LabelRow]) -> list[LabelRow]:

@@ -22,7 +22,8 @@ from typing import Any
 _FORMULA = re.compile(r"'*(?:[\t\r\n]|\s*[=+\-@\uff1d\uff0b\uff0d\uff20])")  # the wide forms count in Japanese Excel
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
 _NOTHING = frozenset(("", "nan", "na", "n/a", "null", "none"))
-_BREAK = re.compile(r"\r\n|\r|\n")  # str.splitlines cuts at ten more characters, which may stand in a name
+_QUOTED = re.compile(r'[",\r\n]')
+_BREAK = re.compile(r"\r\n|\r|\n")
 _FOREIGN = (
     (b"PK\x03\x04", "an Excel workbook or another ZIP archive"),
     (b"\xd0\xcf\x11\xe0", "an old Excel workbook"),
@@ -76,8 +77,14 @@ def text_lines(data: bytes) -> list[tuple[int, str]]:
         if data[:400].count(0) > len(data[:400]) // 4:
             raise CsvError("UTF-16 without a byte-order mark, or no text; save the table as CSV (UTF-8)")
         text = data.decode("utf-8-sig", errors="surrogateescape")
-    lines = enumerate(_BREAK.split(text), 1)
-    return [(number, line) for number, line in lines if line.strip() and line.strip() != "\x1a"]  # DOS ends with ^Z
+    lines = enumerate(physical_lines(text), 1)
+    return [(at, line) for at, line in lines if line.strip() and line.strip() != "\x1a"]  # DOS ends with ^Z
+
+
+def physical_lines(text: str) -> list[str]:
+    """The lines of a text as editors count them; ``str.splitlines`` cuts at ten more characters."""
+    lines = _BREAK.split(text)
+    return lines if lines[-1] else lines[:-1]
 
 
 def check_line(line: str) -> None:
@@ -127,7 +134,7 @@ def _stray(rest: str) -> str:
     return "text after the closing quote; a quote inside a quoted cell is written twice"
 
 
-def number(text: str, comma: bool = False) -> float:
+def to_number(text: str, comma: bool = False) -> float:
     """A cell as a finite number; NaN where it says nothing (empty, nan, NA, null, none).
 
     Stricter than ``float``: no ``inf``, ``1_000`` or digits of other scripts.
@@ -172,21 +179,25 @@ def csv_bytes(columns: Sequence[str], rows: Iterable[Sequence[Any] | Mapping[str
     Returns:
         UTF-8; characters of file names that no encoding has are written as ``\udcXX``.
     """
-    buffer = io.StringIO(newline="")
-    writer = csv.writer(buffer, lineterminator="\n")
-    if header:
-        writer.writerow([_harmless(name) for name in columns])
+    lines = [_line(columns)] if header else []
     for row in rows:
-        values = [row.get(name) for name in columns] if isinstance(row, Mapping) else row
-        writer.writerow([_harmless(value) for value in values])
-    return buffer.getvalue().encode(errors="backslashreplace")
+        lines.append(_line([row.get(name) for name in columns] if isinstance(row, Mapping) else row))
+    return "".join(lines).encode(errors="backslashreplace")
 
 
-def _harmless(value: Any) -> Any:
-    if value is None or isinstance(value, numbers.Number):
-        return value
+def _line(values: Sequence[Any]) -> str:
+    """One row; not by csv.writer, which leaves a lone CR unquoted before Python 3.13."""
+    cells = [_cell(value) for value in values]
+    return ",".join(cells if cells != [""] else ['""']) + "\n"
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
     text = str(value)
-    return f"'{text}" if _FORMULA.match(text) and not _NUMBER.fullmatch(text) else text
+    if not isinstance(value, numbers.Number) and _FORMULA.match(text) and not _NUMBER.fullmatch(text):
+        text = f"'{text}"
+    return '"' + text.replace('"', '""') + '"' if _QUOTED.search(text) else text
 
 
 def plain(text: str) -> str:

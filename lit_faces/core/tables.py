@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lit_faces.core.columns import DELIMITERS, MARKS, POSE, canonical, delimiter_of, fold, in_runs
-from lit_faces.core.csv_files import CsvError, check_line, number, plain, short, split_line, text_lines
+from lit_faces.core.csv_files import CsvError, check_line, plain, short, split_line, text_lines, to_number
 from lit_faces.core.facs import AU_INDEX, AUS, EMOTION_INDEX, MAX_INTENSITY, NUM_AUS, OCCURRENCE_THRESHOLD, occurrence
 
 TABLE = "labels.csv"
@@ -281,7 +281,7 @@ class _RowReader:
     def _number(self, text: str, column: str, line: int | None) -> float:
         """A number; with ``line``, its decimal mark must be that of the lines before: 1.234 may be a thousand."""
         try:
-            value = number(text, comma=self.delimiter != ",")
+            value = to_number(text, comma=self.delimiter != ",")
         except ValueError as error:
             raise ValueError(f"column {column}: {error}") from error
         mark = "," if "," in text else "." if "." in text else ""
