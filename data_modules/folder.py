@@ -21,7 +21,8 @@ import numpy as np
 
 from data_modules.reader import PICTURES, Clip, Reader, option
 from lit_faces.core.facs import AU_INDEX
-from lit_faces.core.tables import TABLE, LabelRow, is_coded, picture_path, read_table, settle
+from lit_faces.core.label_checks import is_coded, settle
+from lit_faces.core.tables import TABLE, LabelRow, picture_path, read_table
 
 
 @dataclass

@@ -18,9 +18,10 @@ import numpy as np
 import torch
 import torch.nn.functional as functional
 
+from lit_faces.core.label_checks import settle
 from lit_faces.core.sample import FaceBatch, FaceSample, collate
 from lit_faces.core.shards import INDEX, ShardSet
-from lit_faces.core.tables import TABLE, LabelRow, LabelTable, TableProblem, picture_path, read_table, settle
+from lit_faces.core.tables import TABLE, LabelRow, LabelTable, TableProblem, picture_path, read_table
 
 _LOG = logging.getLogger(__name__)
 

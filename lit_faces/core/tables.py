@@ -8,14 +8,13 @@ Only the column ``file`` is needed. Names are folded, and known as other tools w
 
 Cells stand between commas, semicolons, tabs or bars; where it is not commas, decimal commas are understood. An empty
 cell is *not coded*. :func:`read_table` raises nothing: it gives the rows that are whole, a :class:`TableProblem` for
-every other line, and notes on what was chosen; the caller refuses or goes on without. :func:`settle` then looks at all
-rows of a set together: who is in which split, and what the numbers can mean.
+every other line, and notes on what was chosen; the caller refuses or goes on without.
+:func:`lit_faces.core.label_checks.settle` then looks at all rows of a set together.
 """
 
 from __future__ import annotations
 
 import math
-import posixpath
 import re
 import unicodedata
 from collections.abc import Sequence
@@ -32,6 +31,7 @@ from lit_faces.core.facs import AU_INDEX, AUS, EMOTION_INDEX, MAX_INTENSITY, NUM
 TABLE = "labels.csv"
 SPLITS = ("train", "val", "test")
 _FRAME = re.compile(r"\d+(?:\.0*)?", re.ASCII)  # 7.0 is how pandas writes a 7 in a column with gaps
+_DIGITS = re.compile(r"[0-9.\-]*")
 _MOST_DEGREES, _MOST_PIXELS, _MOST_FRAME = 360.0, 1e5, 2**31 - 1
 #: Format characters that no name needs: two people would look the same and be two.
 _INVISIBLE = frozenset("\u00ad\u200b\u2060\ufeff\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
@@ -267,6 +267,10 @@ class _RowReader:
     ) -> NDArray[np.float32]:
         values = np.full(size, np.nan, dtype=np.float32)
         low, high = span
+        sure = [] if whole or self.delimiter != "," else _sure([cells[place] for _, place in columns], low, high)
+        if sure:
+            values[[index for index, _ in columns]] = sure
+            return values
         for index, place in columns:
             value = self._number(cells[place], self.names[place], line)
             if value == value and (not low <= value <= high or (whole and value not in (0.0, 1.0))):
@@ -314,87 +318,15 @@ class _RowReader:
         return said
 
 
-# -- all rows of a set ------------------------------------------------------------------------------------------------
-
-
-def settle(rows: Sequence[LabelRow]) -> LabelTable:
-    """Look at the rows of one set together.
-
-    A person belongs to one split, and a picture too: a row that disagrees with the first is a problem. A row without a
-    split takes its person's.
-
-    Returns:
-        The rows that stay (their ``split`` filled in), the problems, and notes on what the numbers were taken for.
-    """
-    result = LabelTable()
-    splits: dict[tuple[str, str, str], LabelRow] = {}
-    for row in rows:
-        for party in _parties(row) if row.split else ():
-            splits.setdefault(party, row)
-    filled = 0
-    for row in rows:
-        known = [(party, splits[party]) for party in _parties(row) if party in splits]
-        split = row.split or (known[0][1].split if known else "")
-        against = next(((party, first) for party, first in known if first.split != split), None)
-        if against:
-            (kind, name, _), first = against
-            place = f"line {first.line}" if first.table == row.table else f"{first.table}, line {first.line}"
-            result.problems.append(
-                row.problem(
-                    f"column split: {kind} {short(name)} is in {split} here, but in {first.split} at {place}; "
-                    "people and pictures stand in one split only"
-                )
-            )
-            continue
-        filled += split != row.split
-        row.split = split
-        result.rows.append(row)
-    if filled:
-        result.notes.append(f"{filled:,} rows without a split stand in the split of their person's other rows")
-    result.notes += [*_of_people(rows), *_of_scale(rows)]
-    return result
-
-
-def _parties(row: LabelRow) -> list[tuple[str, str, str]]:
-    """Who and what must not be in two splits; nobody knows who is on the pictures of an empty subject."""
-    person = [("person", row.subject, "")] if row.subject else []
-    return [*person, ("picture", posixpath.normpath(row.file), row.table)]
-
-
-def _of_people(rows: Sequence[LabelRow]) -> list[str]:
-    """People that may be one, pictures that may be another's."""
-    notes = []
-    by_name: dict[str, str] = {}
-    owner: dict[tuple[str, str], LabelRow] = {}
-    for row in rows:
-        if by_name.setdefault(row.subject.casefold(), row.subject) != row.subject:
-            known = by_name[row.subject.casefold()]
-            notes.append(f"{short(known)} and {short(row.subject)} are taken for two people")
-        first = owner.setdefault((row.table, posixpath.normpath(row.file)), row)
-        if first.subject != row.subject:
-            notes.append(
-                f"{short(row.file)} is {short(first.subject)} at line {first.line} and {short(row.subject)} at line "
-                f"{row.line}"
-            )
-    unique = list(dict.fromkeys(notes))
-    return [*unique[:3], *([f"{len(unique) - 3:,} more such names or pictures"] if len(unique) > 3 else [])]
-
-
-def _of_scale(rows: Sequence[LabelRow]) -> list[str]:
-    """Intensities that never pass 1 may be probabilities or 0/1 codes; they are read as what their column says."""
-    grades = np.stack([row.au_intensity for row in rows]) if rows else np.empty((0, NUM_AUS), dtype=np.float32)
-    coded = grades[np.isfinite(grades)]
-    if not coded.size or not 0 < float(coded.max()) <= 1:
+def _sure(texts: Sequence[str], low: float, high: float) -> list[float]:
+    """Cells of which every one is a plain number in its range (136 landmarks are, mostly); else nothing."""
+    if not _DIGITS.fullmatch("".join(texts)):
         return []
-    return [
-        "no AU intensity passes 1: they are taken for intensities of 0..5, 1 = grade A. Probabilities (py-feat) must "
-        "be scaled first, codes of presence belong in columns such as AU06_c"
-    ]
-
-
-def is_coded(rows: Sequence[LabelRow]) -> bool:
-    """Whether any AU or emotion of any row is known."""
-    return any(row.emotion >= 0 or np.isfinite(row.au_occurrence).any() for row in rows)
+    try:
+        values = list(map(float, texts))
+    except ValueError:  # an empty cell, or digits that are no number
+        return []
+    return values if all(low <= value <= high for value in values) else []
 
 
 def picture_path(folder: Path, file: str) -> Path:

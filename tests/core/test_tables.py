@@ -12,7 +12,8 @@ import pytest
 from lit_faces.core.columns import canonical
 from lit_faces.core.csv_files import csv_bytes
 from lit_faces.core.facs import AU_INDEX, EMOTION_INDEX
-from lit_faces.core.tables import LabelRow, LabelTable, is_coded, picture_path, read_table, settle
+from lit_faces.core.label_checks import is_coded, settle
+from lit_faces.core.tables import LabelRow, LabelTable, picture_path, read_table
 
 COUNT = 1000 if os.environ.get("LIT_FACES_LONG") == "1" else 50
 SIX = AU_INDEX[6]
