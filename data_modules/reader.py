@@ -16,11 +16,13 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from lit_faces.core.csv_files import physical_lines, to_number
 from lit_faces.core.facs import AU_INDEX, NUM_AUS
 
 Floats = NDArray[np.float32]
 #: Codes that public sets use for "not coded"; they become NaN.
 NOT_CODED = (9.0, 999.0, -1.0)
+_MOST = 1e9  # no frame, grade or pixel is beyond it
 PICTURES = r"\.(?:jpe?g|png|bmp|tiff?|webp)"
 
 
@@ -332,7 +334,7 @@ class Reader:
         except OSError as error:
             self.report(path, f"cannot be read ({error.strerror})", clip=clip)
             return None
-        return data.decode("utf-8-sig", errors="replace").splitlines()
+        return physical_lines(data.decode("utf-8-sig", errors="replace"))
 
     def rows(self, path: Path, width: int, expected: str, clip: str = "", header: int = 0, empty: bool = False) -> Any:
         """Rows of ``width`` numbers between commas or blanks; bad lines are reported and left out.
@@ -349,8 +351,8 @@ class Reader:
             if number <= header or not cells:
                 continue
             try:
-                values = [float(cell) for cell in cells[:width]]
-                if len(values) < width or not all(np.isfinite(values)):
+                values = [to_number(cell) for cell in cells[:width]]
+                if len(values) < width or not all(abs(value) <= _MOST for value in values):  # NaN is refused too
                     raise ValueError
             except ValueError:
                 bad.append((number, line))

@@ -134,7 +134,7 @@ def plan_of(args: argparse.Namespace) -> Plan:
     if args.prior is not None:
         if args.plan != "natural":
             raise ValueError(f"--prior belongs to --plan natural, not {args.plan}")
-        prior = prior_of(read_labelled(args.prior, 32).au_intensity)
+        prior = prior_of(read_labelled(args.prior, 32, need="intensity").au_intensity)
     return make_plan(args.plan, args.n, args.seed, prior)
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import csv
 import os
 from pathlib import Path
 from typing import Any
 
 from pytorch_lightning.loggers.logger import Logger
 from pytorch_lightning.utilities import rank_zero_only
+
+from lit_faces.core.csv_files import csv_bytes, read_own
 
 
 class MetricsCSV(Logger):
@@ -25,8 +26,7 @@ class MetricsCSV(Logger):
         self.file = self.folder / "metrics.csv"
         self.rows: list[dict[str, Any]] = []
         if keep_until is not None and self.file.is_file():
-            with self.file.open(newline="") as file:
-                self.rows = [row for row in csv.DictReader(file) if int(row["step"]) < keep_until]
+            self.rows = [row for row in read_own(self.file.read_bytes())[1] if int(row["step"]) < keep_until]
         self.columns = list(dict.fromkeys(name for row in self.rows for name in row)) or ["step"]
         self._written = 0  # rows of the file that are up to date
         self._dirty_header = True
@@ -75,18 +75,12 @@ class MetricsCSV(Logger):
         self.folder.mkdir(parents=True, exist_ok=True)
         if self._dirty_header:
             temporary = self.file.with_suffix(".tmp")
-            self._write(temporary, "w", self.rows, header=True)
+            temporary.write_bytes(csv_bytes(self.columns, self.rows))
             os.replace(temporary, self.file)
         else:
-            self._write(self.file, "a", self.rows[self._written :], header=False)
+            with self.file.open("ab") as file:
+                file.write(csv_bytes(self.columns, self.rows[self._written :], header=False))
         self._written, self._dirty_header = len(self.rows), False
-
-    def _write(self, path: Path, mode: str, rows: list[dict[str, Any]], header: bool) -> None:
-        with path.open(mode, newline="") as file:
-            writer = csv.DictWriter(file, self.columns)
-            if header:
-                writer.writeheader()
-            writer.writerows(rows)
 
     @rank_zero_only
     def finalize(self, status: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import os
 import tarfile
@@ -11,6 +10,7 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
+from lit_faces.core.csv_files import csv_bytes, read_own
 from lit_faces.core.facs import AUS, EMOTIONS
 from lit_faces.core.sample import FaceBatch
 from lit_faces.rendering.renderer import FaceRenderer
@@ -57,11 +57,7 @@ def _replace(path: Path, data: bytes) -> None:
 
 
 def _table(rows: list[list[str]]) -> bytes:
-    buffer = io.StringIO(newline="")
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    writer.writerows(rows)
-    return buffer.getvalue().encode()
+    return csv_bytes(COLUMNS, rows)
 
 
 def subject_of(index: int, frames_per_subject: int) -> tuple[int, int]:
@@ -82,8 +78,8 @@ def write_folder(
     table = out / "labels.csv"
     rows: list[list[str]] = []
     if table.exists():
-        with table.open(newline="") as handle:
-            header, *rows = list(csv.reader(handle)) or [[]]
+        header, found = read_own(table.read_bytes())
+        rows = [list(row.values()) for row in found]
         if tuple(header) != COLUMNS:
             raise ValueError(
                 f"{table}: line 1 has other columns than a rendered set: remove the folder or choose another --out"
