@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import csv
-import os
 from pathlib import Path
 from typing import Any
 
 from pytorch_lightning.loggers.logger import Logger
 from pytorch_lightning.utilities import rank_zero_only
+
+from lit_faces.core.files import replacing
 
 
 class MetricsCSV(Logger):
@@ -25,8 +26,8 @@ class MetricsCSV(Logger):
         self.file = self.folder / "metrics.csv"
         self.rows: list[dict[str, Any]] = []
         if keep_until is not None and self.file.is_file():
-            with self.file.open(newline="") as file:
-                self.rows = [row for row in csv.DictReader(file) if int(row["step"]) < keep_until]
+            whole = [line for line in self.file.read_text().splitlines(keepends=True) if line.endswith("\n")]
+            self.rows = [row for row in csv.DictReader(whole) if int(row["step"]) < keep_until]
         self.columns = list(dict.fromkeys(name for row in self.rows for name in row)) or ["step"]
         self._written = 0  # rows of the file that are up to date
         self._dirty_header = True
@@ -74,9 +75,8 @@ class MetricsCSV(Logger):
             return
         self.folder.mkdir(parents=True, exist_ok=True)
         if self._dirty_header:
-            temporary = self.file.with_suffix(".tmp")
-            self._write(temporary, "w", self.rows, header=True)
-            os.replace(temporary, self.file)
+            with replacing(self.file) as temporary:
+                self._write(temporary, "w", self.rows, header=True)
         else:
             self._write(self.file, "a", self.rows[self._written :], header=False)
         self._written, self._dirty_header = len(self.rows), False

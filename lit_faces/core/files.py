@@ -4,7 +4,7 @@ Every writer of the package goes through :func:`replace_file` or :func:`replacin
 does not fit); whoever works in a folder for longer than one file holds :func:`locked`; a folder that must be new is
 claimed with :func:`claim_folder`; what is thrown away is what a list says is ours: :func:`remove_listed`.
 
-While a file is written it is called ``.NAME.HOST.PID.RANDOM.tmp.ENDING`` in the folder of its target, so that what a
+While a file is written it is called ``.NAME.HOST.PID.RANDOM.tmp[.ENDING]`` in the folder of its target, so that what a
 killed process has left is known for what it is (:func:`remove_stale`).
 """
 
@@ -48,6 +48,7 @@ class Replacement:
 
     Args:
         path: what is to be there afterwards; its folder is made.
+        ending: whether the temporary file ends as ``path`` does; not where a reader takes all files of an ending.
 
     Attributes:
         path: the file that is replaced, links followed.
@@ -57,10 +58,10 @@ class Replacement:
         OSError: the place cannot be written to, or holds something that is no file.
     """
 
-    def __init__(self, path: Path | str) -> None:
+    def __init__(self, path: Path | str, ending: bool = True) -> None:
         self.path = _target(Path(path))
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        suffix = self.path.suffix
+        suffix = self.path.suffix if ending else ""
         if len(os.fsencode(suffix)) > _SUFFIX:
             suffix = ""
         stem = os.fsencode(self.path.stem)[:_STEM].decode(errors="ignore")
@@ -127,14 +128,15 @@ def _flush(path: Path) -> None:
 
 
 @contextmanager
-def replacing(path: Path | str) -> Iterator[Path]:
+def replacing(path: Path | str, ending: bool = True) -> Iterator[Path]:
     """A temporary file beside ``path``; it takes the place of ``path`` when the block ends well, and goes otherwise.
 
     The parent folder is made. The temporary file keeps the ending of ``path`` (some writers choose the format by it),
-    is hidden, and is never another process's: folders may be shared between machines. See :class:`Replacement`.
+    is hidden, and is never another process's: folders may be shared between machines. :class:`Replacement` says more.
 
     Args:
         path: what is to be there afterwards.
+        ending: whether the temporary file ends as ``path`` does.
 
     Yields:
         Where to write.
@@ -142,7 +144,7 @@ def replacing(path: Path | str) -> Iterator[Path]:
     Raises:
         OSError: of the writer, or disk full, or not writable; what stood at ``path`` is as it was.
     """
-    replacement = Replacement(path)
+    replacement = Replacement(path, ending)
     try:
         yield replacement.temporary
         replacement.commit()
