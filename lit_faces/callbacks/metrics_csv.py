@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ from pytorch_lightning.loggers.logger import Logger
 from pytorch_lightning.utilities import rank_zero_only
 
 from lit_faces.core.csv_files import csv_bytes, read_own
+from lit_faces.core.files import replace_file
 
 
 class MetricsCSV(Logger):
@@ -26,7 +26,9 @@ class MetricsCSV(Logger):
         self.file = self.folder / "metrics.csv"
         self.rows: list[dict[str, Any]] = []
         if keep_until is not None and self.file.is_file():
-            self.rows = [row for row in read_own(self.file.read_bytes())[1] if int(row["step"]) < keep_until]
+            data = self.file.read_bytes()
+            whole = data[: data.rfind(b"\n") + 1]  # a kill may have left half a line
+            self.rows = [row for row in read_own(whole)[1] if int(row["step"]) < keep_until]
         self.columns = list(dict.fromkeys(name for row in self.rows for name in row)) or ["step"]
         self._written = 0  # rows of the file that are up to date
         self._dirty_header = True
@@ -74,9 +76,7 @@ class MetricsCSV(Logger):
             return
         self.folder.mkdir(parents=True, exist_ok=True)
         if self._dirty_header:
-            temporary = self.file.with_suffix(".tmp")
-            temporary.write_bytes(csv_bytes(self.columns, self.rows))
-            os.replace(temporary, self.file)
+            replace_file(self.file, csv_bytes(self.columns, self.rows))
         else:
             with self.file.open("ab") as file:
                 file.write(csv_bytes(self.columns, self.rows[self._written :], header=False))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from lit_faces.core.files import replacing
 from lit_faces.core.landmarks import Box, FaceAnalyser, align_crop, crop_frame
 from lit_faces.core.photos import MIN_FACE, SURE_SCORE, check_file
 from lit_faces.core.quiet import quiet_descriptor
@@ -126,20 +128,31 @@ def write_video(path: Path, frames: torch.Tensor, rate: float) -> Path:
     import cv2
 
     _quiet(cv2)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp.webm")
     size = (frames.shape[3], frames.shape[2])
-    with quiet_descriptor():  # it complains of the tag, then writes a good file
-        writer = cv2.VideoWriter(str(temporary), cv2.VideoWriter.fourcc(*"VP80"), rate, size)
-    if not writer.isOpened():
-        raise OSError(
-            f"{path}: this installation of OpenCV cannot write VP8 video; install opencv-python-headless from PyPI"
-        )
-    for frame in frames.permute(0, 2, 3, 1).numpy():
-        writer.write(np.ascontiguousarray(frame[:, :, ::-1]))
-    writer.release()
-    temporary.replace(path)
+    with replacing(path) as temporary:
+        with quiet_descriptor():  # it complains of the tag, then writes a good file
+            writer = cv2.VideoWriter(str(temporary), cv2.VideoWriter.fourcc(*"VP80"), rate, size)
+        if not writer.isOpened():
+            raise OSError(
+                f"{path}: this installation of OpenCV cannot write VP8 video; install opencv-python-headless from PyPI"
+            )
+        for frame in frames.permute(0, 2, 3, 1).numpy():
+            writer.write(np.ascontiguousarray(frame[:, :, ::-1]))
+        writer.release()
+        if (found := sum(1 for _ in _frames_back(temporary))) != len(frames):  # a full disk is not told to us
+            raise OSError(errno.ENOSPC, f"only {found} of {len(frames)} frames could be written", str(path))
     return path
+
+
+def _frames_back(path: Path) -> Iterator[None]:
+    import cv2
+
+    video = cv2.VideoCapture(str(path))
+    try:
+        while video.grab():
+            yield
+    finally:
+        video.release()
 
 
 def count_frames(path: Path | str) -> tuple[int, float]:
