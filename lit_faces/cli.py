@@ -29,7 +29,7 @@ def complete_parser() -> argparse.ArgumentParser:
     from pytorch_lightning import Trainer
 
     from lit_faces.arguments import parameters
-    from lit_faces.fit import OWN
+    from lit_faces.runs.options import OPTIONS
 
     parser = argparse.ArgumentParser(prog="lit-faces")
     verbs = parser.add_subparsers(dest="verb")
@@ -39,8 +39,9 @@ def complete_parser() -> argparse.ArgumentParser:
             verbs.add_parser(verb, help=what, parents=[own], conflict_handler="resolve", add_help=False)
             continue
         fit = verbs.add_parser(verb, help=what, add_help=False)
-        for name in sorted(OWN):
-            fit.add_argument(f"--{name}")
+        fit.add_argument("files", nargs="*", type=Path)
+        for option in OPTIONS:
+            fit.add_argument(f"--{option.name}", help=option.help)
         for name in sorted(parameters(Trainer) or ()):
             fit.add_argument(f"--trainer.{name}")
     verbs.add_parser("completion", help="print a completion script").add_argument("shell", choices=_SHELLS)
