@@ -31,7 +31,7 @@ _DISK = {
     errno.EDQUOT: "the disk quota is used up: make room and run the same command again",
     errno.EROFS: "the place is read-only: choose another one",
 }
-#: Errors of libraries about what was typed, by the name of a class or the beginning of its module: importing them is slow.
+#: Errors of libraries about what was typed, by their class or the beginning of its module: importing them is slow.
 _USERS = ("MisconfigurationException",)
 _USERS_MODULES = ("wandb.errors",)
 _called_as_lit_faces = False

@@ -1,5 +1,6 @@
 """What every command does around its work: names, exit codes, signals that nothing swallows."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -55,10 +56,8 @@ def test_work_that_swallows_a_signal_cannot_hide_it(number) -> None:
     assert run_command("prog", work) == 128 + number
 
     def swallows() -> int:
-        try:
+        with contextlib.suppress(BaseException):
             os.kill(os.getpid(), number)
-        except BaseException:
-            pass
         return 0
 
     assert run_command("prog", swallows) == 128 + number
@@ -66,22 +65,33 @@ def test_work_that_swallows_a_signal_cannot_hide_it(number) -> None:
 
 @pytest.mark.parametrize(("number", "raised"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, Terminated)])
 def test_a_library_that_exits_in_its_own_way_is_overruled(number, raised) -> None:
-    for made_of_it in (SystemExit(1), RuntimeError("teardown"), None):
-        with pytest.raises(raised), obeying_signals(), SIGNALS.inside_library():
+
+    def library(made_of_it: BaseException | None) -> None:
+        with obeying_signals(), SIGNALS.inside_library():
             try:
                 os.kill(os.getpid(), number)
             except (KeyboardInterrupt, SystemExit):
                 if made_of_it is not None:
                     raise made_of_it from None
 
+    for made_of_it in (SystemExit(1), RuntimeError("teardown"), None):
+        with pytest.raises(raised):
+            library(made_of_it)
+
 
 def test_a_guarded_signal_waits_to_be_asked_for() -> None:
-    with pytest.raises(Terminated), obeying_signals() as signals:
-        signals.guarded = True
+    reached: list[str] = []
+
+    def work() -> None:
+        SIGNALS.guarded = True
         os.kill(os.getpid(), signal.SIGTERM)
         os.kill(os.getpid(), signal.SIGTERM)  # again: it is on its way
-        signals.obey()
-    assert not SIGNALS.listening
+        reached.append("end of the batch")
+        SIGNALS.obey()
+        reached.append("never")
+
+    assert run_command("prog", work) == 143
+    assert reached == ["end of the batch"] and not SIGNALS.listening
 
 
 def live(number: int, swallow: str, guard: str = "pass", twice: bool = False) -> tuple[int, str, float]:
