@@ -26,9 +26,7 @@ class MetricsCSV(Logger):
         self.file = self.folder / "metrics.csv"
         self.rows: list[dict[str, Any]] = []
         if keep_until is not None and self.file.is_file():
-            data = self.file.read_bytes()
-            whole = data[: data.rfind(b"\n") + 1]  # a kill may have left half a line
-            self.rows = [row for row in read_own(whole)[1] if int(row["step"]) < keep_until]
+            self.rows = [row for row in _whole_rows(self.file) if int(row["step"]) < keep_until]
         self.columns = list(dict.fromkeys(name for row in self.rows for name in row)) or ["step"]
         self._written = 0  # rows of the file that are up to date
         self._dirty_header = True
@@ -74,7 +72,6 @@ class MetricsCSV(Logger):
         """Append the new rows; a new column rewrites the file, atomically."""
         if self._written == len(self.rows) and not self._dirty_header:
             return
-        self.folder.mkdir(parents=True, exist_ok=True)
         if self._dirty_header:
             replace_file(self.file, csv_bytes(self.columns, self.rows))
         else:
@@ -86,3 +83,10 @@ class MetricsCSV(Logger):
     def finalize(self, status: str) -> None:
         """Write what is left."""
         self.save()
+
+
+def _whole_rows(file: Path) -> list[dict[str, Any]]:
+    """The rows of a file; the last one not, where a kill or a full disk has cut it short."""
+    data = file.read_bytes()
+    rows: list[dict[str, Any]] = list(read_own(data[: data.rfind(b"\n") + 1])[1])
+    return [row for row in rows if (row.get("step") or "").isdigit()]
