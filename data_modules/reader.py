@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lit_faces.core.facs import AU_INDEX, NUM_AUS
+from lit_faces.core.pictures import PictureError, load_picture
 
 Floats = NDArray[np.float32]
 #: Codes that public sets use for "not coded"; they become NaN.
@@ -385,33 +386,15 @@ class Reader:
 
 
 def read_picture(path: Path) -> tuple[NDArray[np.uint8] | None, str]:
-    """A picture uint8 (H, W, 3) RGB, or None and the reason."""
-    import cv2
-
+    """A picture uint8 (H, W, 3) RGB by :func:`lit_faces.core.pictures.load_picture`, or None and the reason."""
     try:
-        data = np.fromfile(path, dtype=np.uint8)
+        return load_picture(path), ""
     except FileNotFoundError:
         return None, "the picture is missing"
-    except OSError as error:
-        return None, f"cannot be read ({error.strerror})"
-    if not len(data):
-        return None, "the picture is empty (0 bytes)"
-    picture = decode_picture(data)
-    if picture is None:
-        return None, "not a picture that can be decoded; copy it again"
-    if path.suffix.lower() in (".jpg", ".jpeg") and b"\xff\xd9" not in data[-64:].tobytes():
-        return None, "the JPEG is cut short; copy it again"  # decoders fill the rest with grey in silence
-    return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), ""  # type: ignore[return-value]
-
-
-def decode_picture(data: NDArray[np.uint8]) -> NDArray[np.uint8] | None:
-    """Bytes of a picture file to uint8 (H, W, 3) BGR; None when that fails."""
-    import cv2
-
-    try:
-        return cv2.imdecode(data, cv2.IMREAD_COLOR)  # type: ignore[return-value]
-    except cv2.error:
-        return None
+    except PictureError as error:
+        return None, error.reason
+    except (OSError, ValueError) as error:
+        return None, str(error).removeprefix(f"{path}: ")
 
 
 def tabulate(grades: dict[int, dict[int, float]], frames: Sequence[int]) -> Floats:

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from lit_faces.core.landmarks import Box, FaceAnalyser, align_crop, crop_frame
 from lit_faces.core.inputs import check_file
+from lit_faces.core.landmarks import Box, FaceAnalyser, align_crop, crop_frame
 from lit_faces.core.photos import MIN_FACE, SURE_SCORE
 from lit_faces.core.quiet import quiet_descriptor
 from lit_faces.core.sample import FaceSample

@@ -20,6 +20,8 @@ import torch
 import torch.nn.functional as functional
 
 from lit_faces.core.facs import AU_INDEX, EMOTION_INDEX, MAX_INTENSITY, NUM_AUS, occurrence
+from lit_faces.core.inputs import read_file
+from lit_faces.core.pictures import PictureError, decode
 from lit_faces.core.sample import FaceBatch, FaceSample, collate
 from lit_faces.core.shards import INDEX, ShardSet
 
@@ -90,9 +92,14 @@ def _of_folder(folder: Path, size: int) -> Iterator[FaceSample]:
             if not row["file"]:
                 raise ValueError(f"{where}: column file is empty; name the picture or drop the line")
             picture = folder / row["file"]
-            if not picture.is_file():
-                raise FileNotFoundError(f"{where}: the picture {picture} is missing; copy it there or drop the line")
-            yield _sample(row, picture.read_bytes(), where, size, str(picture))
+            try:
+                data = read_file(picture, "picture")
+            except FileNotFoundError:
+                message = f"{where}: the picture {picture} is missing; copy it there or drop the line"
+                raise FileNotFoundError(message) from None
+            except (OSError, ValueError) as error:
+                raise type(error)(f"{where}: {error}") from error
+            yield _sample(row, data, where, size, str(picture))
 
 
 def _of_shard(shard: Path, size: int) -> Iterator[FaceSample]:
@@ -143,13 +150,10 @@ def _number(row: dict[str, str], name: str, where: str) -> float:
 
 
 def _sample(row: dict[str, str], data: bytes, where: str, size: int, name: str) -> FaceSample:
-    from PIL import Image, UnidentifiedImageError
-
     try:
-        picture = Image.open(io.BytesIO(data)).convert("RGB")
-    except (UnidentifiedImageError, OSError, SyntaxError) as error:
-        raise ValueError(f"{where}: {name} is no picture that can be read ({error}); write it again") from error
-    image = torch.from_numpy(np.array(picture)).permute(2, 0, 1)
+        image = torch.from_numpy(decode(data, name)).permute(2, 0, 1)
+    except PictureError as error:
+        raise ValueError(f"{where}: {error}") from error
     marks = torch.tensor([[_number(row, f"{axis}{i}", where) for axis in "xy"] for i in range(68)])
     if image.shape[1:] != (size, size):
         scale = torch.tensor([size / image.shape[2], size / image.shape[1]])

@@ -44,8 +44,11 @@ _MOST_TEXT = 2**20  # bytes that a compressed text chunk may grow to
 
 
 def recognise(data: bytes) -> str:
-    """The format that the first bytes say: a key of :data:`lit_faces.core.pictures.DECODERS`, or a description of
-    something else that starts with a small letter or names no decoder."""  # fmt: skip
+    """The format that the first bytes say.
+
+    Returns:
+        A key of :data:`lit_faces.core.pictures.DECODERS`; of anything else a description ("a PDF", "something else").
+    """
     if data.startswith(b"\xff\xd8\xff"):
         return "JPEG"
     if data.startswith(b"\x89PNG\r\n\x1a\n"):
@@ -98,6 +101,8 @@ def ends(data: bytes, kind: str) -> bool:
         return scan < 0 or data.find(b"\xff\xd9", scan) > 0  # in a scan, 0xFF is only ever a marker's
     if kind == "PNG":
         return data.find(b"IEND\xae\x42\x60\x82") > 0
+    if kind == "PPM" and data[1:2] in b"123":  # numbers as text: the last one may have lost digits
+        return data[-1:].isspace()
     return True
 
 
@@ -117,8 +122,7 @@ def is_raw(data: bytes) -> bool:
 
 
 def _entries(block: bytes) -> Iterator[tuple[int, int, bytes]]:
-    """Tag, value where it is one integer (else 0) and bytes of each entry of a TIFF's first directory, while there
-    are."""  # fmt: skip
+    """Tag, value (0 where it is no small integer) and bytes of each entry of a TIFF's first directory."""
     order = {b"II": "<", b"MM": ">"}.get(block[:2], "")
     if not order:
         return

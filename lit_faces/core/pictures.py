@@ -11,14 +11,18 @@ from __future__ import annotations
 import functools
 import importlib
 import io
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lit_faces.core.inputs import check_file, read_file
-from lit_faces.core.picture_files import UPRIGHT, ends, lean, recognise
+from lit_faces.core.inputs import read_file
+from lit_faces.core.picture_files import ends, lean, orientation_of, recognise
+from lit_faces.core.quiet import quiet_descriptor
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -37,7 +41,7 @@ DECODERS = {
     "HEIC": "pillow_heif:HeifImageFile",
 }
 _ALPHA_GREY = 128  # what shows through transparent pixels
-_READABLE = "JPEG, PNG, BMP, TIFF, WebP, GIF, PPM, and HEIC with pip install lit_faces[heic]"
+_READABLE = "JPEG, PNG, BMP, TIFF, WebP, GIF, PPM, AVIF, and HEIC with `pip install lit_faces[heic]`"
 
 
 class PictureError(ValueError):
@@ -99,33 +103,51 @@ def decode(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> NDArray[np.u
         raise PictureError(name, _damaged("its end is missing"))
     pixels, orientation = lean(data, kind)
     try:
-        image = _decoder(kind)(io.BytesIO(pixels))
+        decoder = _decoder(kind)
     except ImportError as error:
         raise PictureError(name, _refusal(kind)) from error
-    except Exception as error:  # on foreign bytes a decoder may raise anything
-        raise PictureError(name, _damaged(error)) from error
-    with image:
+    with _quiet(kind):
+        try:
+            rgb, stated = _decode(decoder, pixels, kind, max_pixels)
+        except _RefusedError as error:
+            raise PictureError(name, str(error)) from error
+        except SyntaxError as error:  # Pillow's word for a header that it does not understand
+            why = f"its pixel type is not handled: {error}; save it with 8 bits a channel"
+            raise PictureError(name, why if "unknown pixel mode" in str(error) else _damaged(error)) from error
+        except Exception as error:  # on foreign bytes a decoder may raise anything
+            raise PictureError(name, _damaged(error)) from error
+    return _upright(rgb, stated or orientation)
+
+
+def _decode(decoder: Any, data: bytes, kind: str, max_pixels: int) -> tuple[NDArray[np.uint8], int | None]:
+    """uint8 (H, W, 3) as stored, and the orientation that the decoder passes on."""
+    from PIL import Image
+
+    limit = f"limit {max_pixels / 1e6:g} million px); make it smaller"
+    try:
+        opened = decoder(io.BytesIO(data))
+    except Image.DecompressionBombError as error:
+        raise _RefusedError(f"too large to decode safely ({error}; {limit}") from error
+    with opened as image:
         width, height = image.size
         if width * height > max_pixels:
-            raise PictureError(
-                name,
-                f"too large to decode safely ({width}x{height} px; limit {max_pixels / 1e6:g} million px); "
-                "make it smaller",
-            )
-        try:
-            image.load()
-            rgb = _to_rgb(image, kind, pixels)
-        except _PixelTypeError as error:
-            raise PictureError(name, str(error)) from error
-        except Exception as error:
-            raise PictureError(name, _damaged(error)) from error
-        if kind == "AVIF":  # Pillow passes on in EXIF what the container says
-            from lit_faces.core.picture_files import orientation_of
+            raise _RefusedError(f"too large to decode safely ({width}x{height} px; {limit}")
+        if min(width, height) < 1:
+            raise ValueError("it has no pixels")
+        image.load()
+        # Pillow says in EXIF what an AVIF's container says; pillow_heif has turned the picture already.
+        stated = orientation_of(image.info.get("exif") or b"") if kind == "AVIF" else None
+        return _to_rgb(image, kind, data), stated
 
-            orientation = orientation_of(image.info.get("exif", b"")) or UPRIGHT
-    if min(rgb.shape) < 1:
-        raise PictureError(name, _damaged("it has no pixels"))
-    return _upright(rgb, orientation)
+
+@contextmanager
+def _quiet(kind: str) -> Iterator[None]:
+    """libtiff, and Pillow's readers of TIFF and GIF, print what they think of an odd file; ours is the message."""
+    with warnings.catch_warnings() if kind in ("TIFF", "GIF") else nullcontext():
+        if kind in ("TIFF", "GIF"):
+            warnings.simplefilter("ignore")
+        with quiet_descriptor() if kind == "TIFF" else nullcontext():
+            yield
 
 
 def decode_own(data: bytes | memoryview | NDArray[np.uint8]) -> NDArray[np.uint8] | None:
@@ -145,8 +167,8 @@ def decode_own(data: bytes | memoryview | NDArray[np.uint8]) -> NDArray[np.uint8
         return None
 
 
-class _PixelTypeError(ValueError):
-    """Whole, but its numbers have no known range or colour."""
+class _RefusedError(ValueError):
+    """Maybe whole, but too large, or its numbers have no known range or colour; the message says what to do."""
 
 
 @functools.cache
@@ -206,7 +228,7 @@ def _to_rgb(image: Image.Image, kind: str, data: bytes) -> NDArray[np.uint8]:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, (_ALPHA_GREY,) * 3 + (255,)), image)
     if image.mode not in ("1", "L", "P", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr"):
-        raise _PixelTypeError(f"colour mode {image.mode} is not handled; save the photo as an RGB JPEG or PNG")
+        raise _RefusedError(f"colour mode {image.mode} is not handled; save the photo as an RGB JPEG or PNG")
     return np.array(image if image.mode == "RGB" else image.convert("RGB"))
 
 
@@ -230,19 +252,14 @@ def _to_8_bit(values: NDArray[Any]) -> NDArray[np.uint8]:
     any is above 1).
     """
     if values.dtype.kind == "f" and not np.isfinite(values).any():
-        raise _PixelTypeError("no grey value is a number; save it with 8 bits a channel")
+        raise _RefusedError("no grey value is a number; save it with 8 bits a channel")
     low, high = float(np.nanmin(values)), float(np.nanmax(values))
     if not (low >= 0 and high <= 65535):
-        raise _PixelTypeError(f"grey values {low:g}..{high:g}, expected 0..65535; save it with 8 bits a channel")
+        raise _RefusedError(f"grey values {low:g}..{high:g}, expected 0..65535; save it with 8 bits a channel")
     if values.dtype.kind == "f":
         if high > 255:
-            raise _PixelTypeError(
-                f"grey values up to {high:g} in floats, expected 0..1 or 0..255; save it with 8 bits"
-            )
+            raise _RefusedError(f"grey values up to {high:g} in floats, expected 0..1 or 0..255; save it with 8 bits")
         scaled = np.nan_to_num(values) * (255.0 if high <= 1 else 1.0)
     else:
         scaled = values.astype(np.float64) / 257.0
     return np.rint(scaled).astype(np.uint8)
-
-
-__all__ = ["DECODERS", "MAX_PIXELS", "PictureError", "check_file", "decode", "decode_own", "load_picture"]
