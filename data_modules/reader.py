@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from lit_faces.core.facs import AU_INDEX, NUM_AUS
 from lit_faces.core.pictures import PictureError, load_picture
+from lit_faces.core.video import frames_of
 
 Floats = NDArray[np.float32]
 #: Codes that public sets use for "not coded"; they become NaN.
@@ -217,34 +218,29 @@ class Reader:
 
     def _of_video(self, clip: Clip) -> Iterator[tuple[int, NDArray[np.uint8] | None, Problem | None]]:
         """Decode in sequence: inter-coded videos (Cinepak) seek to wrong frames."""
-        import cv2
-
         assert clip.container is not None and clip.positions is not None
-        video = cv2.VideoCapture(str(clip.container)) if clip.container.is_file() else None
-        at = 0  # position of the next frame
-        for row, position in enumerate(clip.positions):
-            found, frame = video is not None and video.isOpened(), None
-            while found and at < position:
-                found = video.grab()  # type: ignore[union-attr]
-                at += int(found)
-            if found and at == position:
-                found, frame = video.read()  # type: ignore[union-attr]
-                at += int(found)
-            if not found or frame is None:
-                if not clip.container.is_file():
-                    reason = "the video is missing"
-                elif at == 0:
-                    reason = "not a video that can be decoded"
-                else:
-                    reason = f"the video ends after {at} frames: cut short, copy it again"
-                rest = clip.frames[row:]
-                yield row, None, self.problem(clip.container, reason, clip, rest)
-                for later in range(row + 1, len(clip)):
-                    yield later, None, None  # said already
-                break
-            yield row, np.ascontiguousarray(frame[:, :, ::-1]), None
-        if video is not None:
-            video.release()
+        count, why = 0, ""
+        row = 0
+        try:
+            for frame in frames_of(clip.container, whole=False):
+                count = frame.number + 1
+                while row < len(clip) and clip.positions[row] == frame.number:
+                    if frame.lost:
+                        reason = f"frame {frame.number} of the video cannot be decoded"
+                        yield row, None, self.problem(clip.container, reason, clip, clip.frames[[row]])
+                    else:
+                        yield row, frame.picture(), None
+                    row += 1
+                if row == len(clip):
+                    return
+        except FileNotFoundError:
+            why = "the video is missing"
+        except (OSError, ValueError) as error:
+            why = "" if count else str(error).removeprefix(f"{clip.container}: ")
+        why = why or f"the video ends after {count} frames: cut short, copy it again"
+        yield row, None, self.problem(clip.container, why, clip, clip.frames[row:])
+        for later in range(row + 1, len(clip)):
+            yield later, None, None  # said already
 
     def problem(self, path: Path, reason: str, clip: Clip | None = None, frames: Iterable[int] = ()) -> Problem:
         """A problem with a file of this set."""
