@@ -219,8 +219,9 @@ class Reader:
     def _of_video(self, clip: Clip) -> Iterator[tuple[int, NDArray[np.uint8] | None, Problem | None]]:
         """Decode in sequence: inter-coded videos (Cinepak) seek to wrong frames."""
         assert clip.container is not None and clip.positions is not None
-        count, why = 0, ""
-        row = 0
+        count, row, why = 0, 0, ""
+        if not len(clip):
+            return
         try:
             for frame in frames_of(clip.container, whole=False):
                 count = frame.number + 1

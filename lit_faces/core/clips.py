@@ -83,6 +83,26 @@ class ClipFaces:
     duration: float = 0.0
     notes: list[str] = field(default_factory=list)
 
+    def beside(self, made: torch.Tensor) -> torch.Tensor:
+        """Every frame that was looked at beside what was made of it.
+
+        Where there is no face, the frame itself stands beside the last picture that was made (before the first: the
+        first), so that the rows keep the clip's time.
+
+        Args:
+            made: uint8 (n, 3, S, S), one of each sample.
+
+        Returns:
+            uint8 (rows, 3, S, 2 S).
+        """
+        rows, last = [], 0
+        for look in self.looks:
+            last = last if look.sample is None else look.sample
+            seen = self.samples[last].image if look.sample is not None else look.picture
+            left = torch.full_like(made[last], _GREY) if seen is None else seen
+            rows.append(torch.cat([left, made[last]], 2))
+        return torch.stack(rows)
+
 
 def is_clip(path: Path | str) -> bool:
     """Whether the file's name says that it is a video."""

@@ -87,18 +87,23 @@ def frames_of(path: Path | str, whole: bool = True) -> Iterator[Frame]:
     """
     path = Path(path)
     with _opened(path, whole) as (container, stream):
-        clock = _Clock(stream)
-        number, decoded, cut = 0, 0, False
+        shown = _Shown(stream)
+        lost: list[int | None] = []  # times of frames that could not be decoded; earlier ones may still come
+        cut = False
         for packet, frames in _decode(container, stream, path, whole):
             cut = packet.is_corrupt if packet.size else cut
             for frame in frames:
-                if frame is not None and frame.width * frame.height > MAX_PIXELS:
+                if frame is None:
+                    lost.append(packet.pts)
+                    continue
+                if frame.width * frame.height > MAX_PIXELS:
                     raise ValueError(f"{path}: frames of {frame.width}x{frame.height} px; make it smaller")
-                stamp = packet.pts if frame is None else frame.pts
-                yield Frame(number, clock.seconds(stamp, frame.time_base if frame else packet.time_base), frame)
-                number += 1
-                decoded += frame is not None
-        if not decoded:
+                while lost and (lost[0] is None or frame.pts is None or lost[0] < frame.pts):
+                    yield shown.next(lost.pop(0))
+                yield shown.next(frame.pts, frame)
+        for stamp in lost:
+            yield shown.next(stamp)
+        if not shown.decoded:
             raise ValueError(f"{path}: the video has no frame that can be decoded; convert it or record it again")
         if cut and whole:
             raise ValueError(_cut_short(path, "it ends in the middle of a frame"))
@@ -160,11 +165,11 @@ def write_video(path: Path, frames: torch.Tensor, times: float | Sequence[float]
     Args:
         path: ``*.webm``.
         frames: uint8 (T, 3, H, W), RGB, H and W even.
-        times: frames a second; or when each is shown, T seconds in rising order.
+        times: frames a second; or when each is shown, T seconds, none before the last.
         end: when the last one is no more shown, seconds; None means as long as the mean of the others.
 
     Raises:
-        ValueError: not one time a frame, or times that do not rise.
+        ValueError: not one time a frame, or times that go backwards.
         OSError: it cannot be written.
     """
     import av
@@ -201,8 +206,8 @@ def _stamps(path: Path, count: int, times: float | Sequence[float], end: float |
         end = count / times if end is None else end
     else:
         shown = [float(time) for time in times]
-    if not count or len(shown) != count or any(b <= a for a, b in itertools.pairwise(shown)):
-        raise ValueError(f"{path}: expected {count} times in rising order, got {len(shown)}")
+    if not count or len(shown) != count or any(b < a for a, b in itertools.pairwise(shown)):
+        raise ValueError(f"{path}: expected {count} times, none before the last, got {len(shown)}")
     if end is None:
         end = shown[-1] + ((shown[-1] - shown[0]) / (count - 1) if count > 1 else _STEP)
     stamps: list[int] = []
@@ -244,6 +249,7 @@ def _opened(path: Path, whole: bool) -> Iterator[tuple[Any, Any]]:
             width, height = stream.width, stream.height
             if width * height > MAX_PIXELS:
                 raise ValueError(f"{path}: frames of {width}x{height} px; make it smaller")
+            stream.thread_type = "SLICE"  # whole frames in threads: an error would be told with another packet
             yield container, stream
 
 
@@ -272,24 +278,28 @@ def _decode(container: Any, stream: Any, path: Path, whole: bool) -> Iterator[tu
             raise ValueError(_cut_short(path, str(error.strerror))) from error
 
 
-class _Clock:
-    """Seconds after the first frame, never backwards; where a frame has no time, one step later."""
+class _Shown:
+    """Numbers frames and says when they are shown: after the first, never backwards; one step later where none is."""
 
     def __init__(self, stream: Any) -> None:
         rate = stream.average_rate or stream.guessed_rate
+        self.unit = stream.time_base or _MILLISECOND
         self.step = float(1 / rate) if rate else _STEP
         self.first: float | None = None
         self.last = -self.step
+        self.number = self.decoded = 0
 
-    def seconds(self, stamp: int | None, unit: Fraction | None) -> float:
-        if stamp is None or unit is None:
+    def next(self, stamp: int | None, frame: Any = None) -> Frame:
+        if stamp is None:
             self.last += self.step
-            return self.last
-        time = float(stamp * unit)
-        if self.first is None:
-            self.first = time - max(0.0, self.last + self.step)
-        self.last = max(self.last, time - self.first)
-        return self.last
+        else:
+            time = float(stamp * self.unit)
+            if self.first is None:
+                self.first = time - max(0.0, self.last + self.step)
+            self.last = max(self.last, time - self.first)
+        self.number += 1
+        self.decoded += frame is not None
+        return Frame(self.number - 1, self.last, frame)
 
 
 def _display_matrix(frame: Any) -> tuple[int, int, int, int] | None:
