@@ -219,27 +219,32 @@ class Reader:
     def _of_video(self, clip: Clip) -> Iterator[tuple[int, NDArray[np.uint8] | None, Problem | None]]:
         """Decode in sequence: inter-coded videos (Cinepak) seek to wrong frames."""
         assert clip.container is not None and clip.positions is not None
-        count, row, why = 0, 0, ""
-        if not len(clip):
-            return
+        path = clip.container
+        row, count, why = 0, 0, ""  # the next row to give, and frames up to the last good one
+        lost: list[int] = []  # frames that cannot be decoded: in the middle, or the end of what is cut short
         try:
-            for frame in frames_of(clip.container, whole=False):
+            for frame in frames_of(path, whole=False):
+                if frame.lost:
+                    lost.append(frame.number)
+                    continue
                 count = frame.number + 1
+                while row < len(clip) and clip.positions[row] in lost:
+                    reason = f"frame {clip.positions[row]} of the video cannot be decoded"
+                    yield row, None, self.problem(path, reason, clip, clip.frames[[row]])
+                    row += 1
+                lost.clear()
                 while row < len(clip) and clip.positions[row] == frame.number:
-                    if frame.lost:
-                        reason = f"frame {frame.number} of the video cannot be decoded"
-                        yield row, None, self.problem(clip.container, reason, clip, clip.frames[[row]])
-                    else:
-                        yield row, frame.picture(), None
+                    yield row, frame.picture(), None
                     row += 1
                 if row == len(clip):
                     return
         except FileNotFoundError:
             why = "the video is missing"
         except (OSError, ValueError) as error:
-            why = "" if count else str(error).removeprefix(f"{clip.container}: ")
-        why = why or f"the video ends after {count} frames: cut short, copy it again"
-        yield row, None, self.problem(clip.container, why, clip, clip.frames[row:])
+            why = "" if count else str(error).removeprefix(f"{path}: ")
+        if row < len(clip):
+            why = why or f"the video ends after {count} frames: cut short, copy it again"
+            yield row, None, self.problem(path, why, clip, clip.frames[row:])
         for later in range(row + 1, len(clip)):
             yield later, None, None  # said already
 

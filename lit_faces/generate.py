@@ -290,8 +290,8 @@ def drive(args: argparse.Namespace, source: PersonSource, detector: Any, clip: A
     """Write ``driven.webm`` (the clip beside the person, as long as the clip) and ``driven.png``."""
     import torch
 
-    from lit_faces.core.clips import write_video
     from lit_faces.core.sample import collate
+    from lit_faces.core.video import write_video
     from lit_faces.persons.landmark_model import LandmarkModel
     from lit_faces.persons.sets import drive_pictures
     from lit_faces.persons.source import acting

@@ -14,9 +14,9 @@ import torch
 from lit_faces.core.landmarks import Box, FaceAnalyser, align_crop, crop_frame
 from lit_faces.core.photos import MIN_FACE, SURE_SCORE
 from lit_faces.core.sample import FaceSample
-from lit_faces.core.video import Frame, frames_of, read_frames, timeline, write_video
+from lit_faces.core.video import Frame, frames_of, read_frames, timeline
 
-__all__ = ["SUFFIXES", "ClipFaces", "Look", "faces_of_clip", "is_clip", "read_frames", "spread", "write_video"]
+__all__ = ["SUFFIXES", "ClipFaces", "Look", "faces_of_clip", "is_clip", "read_frames", "spread"]
 
 SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".mts", ".3gp", ".ogv")
 SAME_PERSON = 0.6  # dlib's distance of embeddings

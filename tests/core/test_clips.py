@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from lit_faces.core.clips import faces_of_clip, is_clip, read_frames, spread, write_video
+from lit_faces.core.clips import faces_of_clip, is_clip, read_frames, spread
 from lit_faces.core.facs import NUM_AUS
 from lit_faces.core.landmarks import FaceAnalyser
+from lit_faces.core.video import write_video
 from lit_faces.rendering.renderer import FaceRenderer
 
 
