@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_modules.folder import Folder, key_of, together
-from data_modules.reader import Clip, Problem, decode_picture
+from data_modules.reader import Clip, Problem
+from lit_faces.core.pictures import PictureError, decode
 from lit_faces.core.tables import TABLE, LabelRow
 
 
@@ -73,12 +74,10 @@ class Generated(Folder):
             for row, offset in enumerate(clip.positions):
                 handle.seek(int(offset) - 512)
                 header = tarfile.TarInfo.frombuf(handle.read(512), "utf-8", "surrogateescape")
-                picture = decode_picture(np.frombuffer(handle.read(header.size), np.uint8))
-                if picture is None:
-                    reason = f"{header.name} cannot be decoded; write the shard again"
-                    yield row, None, self.problem(clip.container, reason, clip, clip.frames[[row]])
-                else:
-                    yield row, np.ascontiguousarray(picture[:, :, ::-1]), None
+                try:
+                    yield row, decode(handle.read(header.size), header.name), None
+                except PictureError as error:
+                    yield row, None, self.problem(clip.container, str(error), clip, clip.frames[[row]])
 
 
 READER = Generated

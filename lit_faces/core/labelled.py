@@ -7,18 +7,18 @@ taken as they are; pictures of other sizes are resized, and their landmarks with
 from __future__ import annotations
 
 import difflib
-import io
 import logging
 import tarfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
 import torch
 import torch.nn.functional as functional
 
+from lit_faces.core.inputs import read_file
 from lit_faces.core.label_checks import settle
+from lit_faces.core.pictures import PictureError, decode
 from lit_faces.core.sample import FaceBatch, FaceSample, collate
 from lit_faces.core.shards import INDEX, ShardSet
 from lit_faces.core.tables import TABLE, LabelRow, LabelTable, TableProblem, picture_path, read_table
@@ -94,13 +94,16 @@ def _samples(path: Path, size: int) -> Iterator[FaceSample]:
 
 def _of_folder(folder: Path, size: int) -> Iterator[FaceSample]:
     table = folder / TABLE
-    for row in _whole(table, [read_table(table.read_bytes(), str(table))]):
-        picture = picture_path(folder, row.file)
-        if not picture.is_file():
-            raise FileNotFoundError(
-                str(row.problem(f"the picture {picture} is missing; copy it there or drop the line"))
-            )
-        yield _sample(row, picture.read_bytes(), f"{table}, line {row.line}", size, str(picture))
+    for row in _whole(table, [read_table(read_file(table, "table"), str(table))]):
+        picture, where = picture_path(folder, row.file), f"{table}, line {row.line}"
+        try:
+            data = read_file(picture, "picture")
+        except FileNotFoundError:
+            message = str(row.problem(f"the picture {picture} is missing; copy it there or drop the line"))
+            raise FileNotFoundError(message) from None
+        except (OSError, ValueError) as error:
+            raise type(error)(f"{where}: {error}") from error
+        yield _sample(row, data, where, size, str(picture))
 
 
 def _of_shard(shard: Path, size: int) -> Iterator[FaceSample]:
@@ -149,13 +152,10 @@ def _refuse(problems: Sequence[TableProblem]) -> None:
 
 
 def _sample(row: LabelRow, data: bytes, where: str, size: int, name: str) -> FaceSample:
-    from PIL import Image, UnidentifiedImageError
-
     try:
-        picture = Image.open(io.BytesIO(data)).convert("RGB")
-    except (UnidentifiedImageError, OSError, SyntaxError) as error:
-        raise ValueError(f"{where}: {name} is no picture that can be read ({error}); write it again") from error
-    image = torch.from_numpy(np.array(picture)).permute(2, 0, 1)
+        image = torch.from_numpy(decode(data, name)).permute(2, 0, 1)
+    except PictureError as error:
+        raise ValueError(f"{where}: {error}") from error
     marks = torch.from_numpy(row.landmarks)
     if image.shape[1:] != (size, size):
         scale = torch.tensor([size / image.shape[2], size / image.shape[1]])

@@ -156,7 +156,7 @@ def write_photo(renderer: FaceRenderer, path: Path, subject: int = 0) -> Path:
 
 def write_clip(renderer: FaceRenderer, path: Path, subject: int = 0, frames: int = 24) -> Path:
     """A clip of a subject: at rest, turning a little and beginning to smile (AU6 and AU12)."""
-    from lit_faces.core.clips import write_video
+    from lit_faces.core.video import write_video
 
     still = torch.zeros(frames, dtype=torch.int64)
     way = torch.linspace(0, 1, frames)
