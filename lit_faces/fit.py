@@ -20,6 +20,7 @@ from lit_faces.arguments import (
     check_keys,
     check_option,
     existing_file,
+    guard_parser,
     merge,
     option_names,
     read_experiment,
@@ -53,6 +54,8 @@ Train and test an experiment; later files and options win over earlier ones.
 
 example: {PROGRAM} experiments/au6_17.yaml --model.init scratch --trainer.max_epochs 2
 """
+#: What constructors say of arguments that cannot be: torch raises RuntimeError for a negative width.
+BUILDING = (ValueError, TypeError, RuntimeError, ArithmeticError, LookupError, AttributeError, OSError, ImportError)
 OWN = {
     "config",
     "name",
@@ -110,9 +113,15 @@ class _Plan:
                 return self.options[index + 1]
         return None
 
-    def check(self, groups: dict[str, set[str] | None]) -> None:
+    def where(self, message: str) -> str:
+        """The message with the files before it, unless it is of an option that was typed."""
+        typed = any(message.startswith(f"{name}:") for name in option_names(self.options))
+        return message if typed else f"{', '.join(map(str, self.files))}: {message}"
+
+    def check(self, groups: dict[str, set[str] | None], hints: dict[str, Any]) -> None:
         for file in self.files:
-            check_keys(read_experiment(file), groups, str(file))
+            check_keys(read_experiment(file), groups, str(file), hints)
+        check_keys(self.tree, groups, str(self.files[-1]), hints)  # arguments in one file, their class in another
         for name in option_names(self.options):
             check_option(name, self.tree, groups)
 
@@ -169,6 +178,16 @@ def _groups() -> dict[str, set[str] | None]:
         "optimizer": None,
         "lr_scheduler": None,
     }
+
+
+def _hints() -> dict[str, Any]:
+    """What belongs in each place of an experiment that takes classes."""
+    from pytorch_lightning import LightningDataModule, LightningModule, Trainer
+
+    from lit_faces.core.classes import hints_of
+
+    trainer = {f"trainer.{name}": hint for name, hint in hints_of(Trainer).items()}
+    return {"model": LightningModule, "data": LightningDataModule, **trainer}
 
 
 def _cli_class(options: list[str]) -> Any:
@@ -242,7 +261,8 @@ def _build(plan: _Plan) -> LightningCLI:
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
     from pytorch_lightning import LightningDataModule, LightningModule
 
-    plan.check(_groups())
+    plan.check(_groups(), _hints())
+    guard_parser()
     arguments = [part for file in plan.files for part in ("--config", str(file))] + plan.options
     before = sys.argv
     sys.argv = ["fit", *arguments]  # LightningCLI(args=...) warns
@@ -266,7 +286,12 @@ def _build(plan: _Plan) -> LightningCLI:
             parser_kwargs={"prog": PROGRAM},
         )
     except UsageError as error:
-        raise UsageError(tidy(str(error), plan.tree)) from error
+        raise UsageError(plan.where(tidy(str(error), plan.tree))) from error
+    except BUILDING as error:  # of the constructors of the classes
+        if os.environ.get("LIT_FACES_DEBUG"):
+            raise
+        what = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
+        raise UsageError(plan.where(f"{what}{' '.join(str(error).split())}")) from error
     finally:
         sys.argv = before
     cli.trainer._default_root_dir = str(plan.root)  # a resumed run keeps its folder, whatever its file says

@@ -156,7 +156,7 @@ class Study:
             UsageError: there is none.
         """
         path = str(self.people.get("class_path", ""))
-        found = find_class(path, f"{where}: people.class_path")
+        found = find_class(path, f"{where}: people.class_path", People)
         if found is None or set(self.people) - {"class_path", "init_args"}:
             raise UsageError(f"{where}: people: expected class_path (dotted) and init_args, got {self.people}")
         return found
