@@ -361,37 +361,33 @@ def _callbacks(cli: LightningCLI, plan: _Plan) -> list[Any]:
     return [callback for callback in order if type(callback) not in given] + [*leave, last]
 
 
-def _checkpoint(path: Path, cli: LightningCLI) -> Path:
-    """The checkpoint to resume from, checked against the networks of the experiment."""
-    from lit_faces.core.weights import load_checkpoint
+def _checkpoint(path: Path, cli: LightningCLI) -> tuple[Path, int]:
+    """The checkpoint to resume from, checked against the networks of the experiment, and the batches behind it.
+
+    metrics.csv counts batches; ``global_step`` counts optimiser steps.
+    """
+    from lit_faces.core.weights import load_checkpoint, load_state
 
     file = path / "checkpoints" / LAST if path.is_dir() else path
-    _same_architecture(load_checkpoint(file).get("state_dict", {}), cli.model, file)
-    return file
+    checkpoint = load_checkpoint(file)
+    batches = _batches_done(file, checkpoint)
+    load_state(cli.model, checkpoint["state_dict"], str(file))
+    return file, batches
 
 
-def _batches_done(file: Path) -> int:
-    """Training batches behind a checkpoint. metrics.csv counts batches; ``global_step`` counts optimiser steps."""
-    from lit_faces.core.weights import load_checkpoint
+def _batches_done(file: Path, checkpoint: dict[str, Any] | None = None) -> int:
+    """Training batches behind a checkpoint.
 
-    return int(load_checkpoint(file)["loops"]["fit_loop"]["epoch_loop.batch_progress"]["total"]["ready"])
+    Raises:
+        ValueError: it holds weights only.
+    """
+    from lit_faces.core.weights import load_checkpoint, training_state
 
-
-def _same_architecture(state: dict[str, Any], model: Any, file: Path) -> None:
-    own = model.state_dict()
-    for name, value in state.items():
-        if name not in own or tuple(own[name].shape) != tuple(value.shape):
-            found = "no such weight" if name not in own else f"{tuple(own[name].shape)}"
-            raise UsageError(
-                f"{file}: checkpoint of another architecture: {name} is {tuple(value.shape)}, {found} here"
-            )
-    missing = sorted(set(own) - set(state))
-    if missing:
-        raise UsageError(f"{file}: checkpoint of another architecture: it lacks {missing[0]} ({len(missing)} in all)")
+    return training_state(load_checkpoint(file) if checkpoint is None else checkpoint, file)
 
 
 def _load_for_test(path: Path, cli: LightningCLI) -> None:
-    from lit_faces.core.weights import load_checkpoint
+    from lit_faces.core.weights import load_checkpoint, load_state, plain_weights
 
     if not path.is_file():
         raise UsageError(f"--test_only {path}: no such file")
@@ -402,9 +398,10 @@ def _load_for_test(path: Path, cli: LightningCLI) -> None:
         cli.model.init = str(path)
         cli.model.load_initial_weights()
         return
-    state = load_checkpoint(path).get("state_dict", {})
-    _same_architecture(state, cli.model, path)
-    cli.model.load_state_dict(state)
+    state, stripped = plain_weights(load_checkpoint(path), path, cli.model.state_dict())
+    if stripped:
+        print(f"{path}: {stripped!r} was left out of the weights' names", flush=True)
+    load_state(cli.model, state, str(path))
     if hasattr(cli.model, "_initialised"):
         cli.model._initialised = True
 
@@ -447,10 +444,7 @@ def run(plan: _Plan) -> LightningCLI | None:
     if cli.config.dry_run:
         print(cli.parser.dump(cli.config, skip_none=True))
         return cli
-    resume = _checkpoint(Path(plan.resume), cli) if plan.resume else None
-    start = None
-    if resume is not None:
-        start = _batches_done(resume)
+    resume, start = _checkpoint(Path(plan.resume), cli) if plan.resume else (None, None)
     if cli.config.test_only:
         _load_for_test(Path(cli.config.test_only), cli)
     trainer = cli.trainer
