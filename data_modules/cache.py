@@ -25,8 +25,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
+from lit_faces.core.classes import find_class
 from lit_faces.core.facs import NUM_AUS
+from lit_faces.core.fields import field, read_json
 from lit_faces.core.sample import FaceBatch
+from lit_faces.core.words import UsageError
+from lit_faces.rendering.heads import Renderer
 
 LAYOUT = 3  # of the files below
 CHUNK = 64  # faces of one render call
@@ -101,16 +105,15 @@ def default_cache_dir() -> Path:
 
 
 def load_class(path: str) -> Any:
-    """The class at a dotted path.
+    """The renderer at a dotted path.
 
     Raises:
-        ValueError: no such module or class.
+        UsageError: no such module or class, or no renderer.
     """
-    module, _, name = path.rpartition(".")
-    try:
-        return getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ValueError(f"renderer: no class {path!r} ({error})") from error
+    found = find_class(path, "renderer", Renderer)
+    if found is None:
+        raise UsageError(f"renderer: expected a dotted path such as lit_faces.rendering.renderer.FaceRenderer: {path}")
+    return found
 
 
 def renderer_version(path: str) -> str:
@@ -186,7 +189,10 @@ def _render(plan: RenderPlan, folder: Path, device: str) -> None:
     partial = folder.with_suffix(".partial")
     partial.mkdir(exist_ok=True)
     progress = partial / "progress.json"
-    done = json.loads(progress.read_text())["done"] if progress.is_file() else 0
+    done = 0
+    if progress.is_file():
+        again = f"delete {partial} and run again"
+        done = field(read_json(progress, again), "done", int, progress, minimum=0, maximum=len(plan))
     free = shutil.disk_usage(partial).free
     if done == 0 and free < plan.nbytes * 1.05:
         raise OSError(

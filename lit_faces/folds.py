@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import signal
 import statistics
@@ -12,6 +11,8 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from lit_faces.core.fields import read_json
 
 PROGRAM = "python -m lit_faces.folds"
 _KEPT = ("test/icc/", "test/f1/", "test/balanced_accuracy/", "test/expression/")
@@ -156,7 +157,7 @@ def _age(path: Path) -> float:
 def finished(folder: Path) -> dict[str, Any] | None:
     """Results of the latest finished run of a fold."""
     found = sorted(folder.glob("*/results.json"), key=_age)
-    return json.loads(found[-1].read_text()) if found else None
+    return read_json(found[-1], "remove it and run the fold again") if found else None
 
 
 def gather(results: Mapping[str, Mapping[str, Any]]) -> tuple[str, dict[str, Any]]:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import json
 import os
 import re
 import sys
@@ -15,6 +14,8 @@ import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from lit_faces.core.fields import read_json
 
 if TYPE_CHECKING:
     from lit_faces.reports.page import Page
@@ -95,12 +96,7 @@ def read_run(path: Path, name: str) -> Run:
         near = sorted({str(found.parent) for found in path.glob("*/results.json")})[-3:] if path.is_dir() else []
         hint = f"; did you mean {near[-1]}?" if near else "; give the folder that fit, adapt or generate wrote"
         raise FileNotFoundError(f"{path}: no results.json there{hint}")
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-        if not isinstance(content, dict):
-            raise ValueError("expected an object")
-    except ValueError as error:
-        raise ValueError(f"{file}: damaged ({error}); run the job again") from error
+    content = read_json(file, "run the job again")
     run = Run(name)
     for key, value in content.items():
         plain = isinstance(value, int | float) and not isinstance(value, bool)
@@ -121,7 +117,7 @@ def _curves(path: Path) -> dict[str, list[tuple[float, float]]]:
     if not path.is_file():
         return {}
     curves: dict[str, list[tuple[float, float]]] = {}
-    with path.open(newline="", encoding="utf-8") as handle:
+    with path.open(newline="", encoding="utf-8", errors="replace") as handle:
         for row in csv.DictReader(handle):
             try:
                 step = float(row.get("step") or "nan")

@@ -11,9 +11,14 @@ from __future__ import annotations
 
 import json
 import math
+import zipfile
+import zlib
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    import numpy as np
 
 T = TypeVar("T")
 MOST_BYTES = 200_000_000  # of a JSON file
@@ -143,3 +148,26 @@ def read_json(path: Path | str, way_out: str = "write it again") -> dict[str, An
     if not isinstance(content, dict):
         raise ValueError(f"{path}: damaged: expected named values, found {shown(content)}; {way_out}")
     return content
+
+
+def read_npz(path: Path | str, way_out: str = "write it again") -> dict[str, np.ndarray]:
+    """All arrays of an npz file; objects are never unpickled.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: damaged; names the file.
+    """
+    import numpy as np
+
+    try:
+        with np.load(path, allow_pickle=False) as content:
+            if not hasattr(content, "files"):
+                raise ValueError("one array, no archive")
+            return {name: content[name] for name in content.files}
+    except FileNotFoundError:
+        raise
+    except (
+        ValueError, OSError, EOFError, LookupError, TypeError, MemoryError, RuntimeError, NotImplementedError,
+        zipfile.BadZipFile, zlib.error, SyntaxError, AttributeError,
+    ) as error:  # fmt: skip
+        raise ValueError(f"{path}: damaged, or no npz file ({type(error).__name__}: {error}); {way_out}") from error

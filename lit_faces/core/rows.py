@@ -90,7 +90,7 @@ def check_rows(table: pa.Table, path: Path, sizes: Mapping[int, int]) -> None:
     _refuse_row(path, "au_occurrence", ~(np.isnan(occurrence) | np.isin(occurrence, (0, 1))).all(1), occurrence)
 
 
-def _refuse_row(path: Path, column: str, wrong: NDArray[np.bool_], values: NDArray[Any]) -> None:
+def _refuse_row(path: Path, column: str, wrong: Any, values: NDArray[Any]) -> None:
     if wrong.any():
         row = int(np.flatnonzero(wrong)[0])
         raise ValueError(

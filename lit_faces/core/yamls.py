@@ -78,7 +78,7 @@ def measure(text: str) -> None:
     for event in yaml.parse(text, Loader=_BASE):
         mark = event.start_mark
         if isinstance(event, yaml.AliasEvent):
-            anchor, size = None, sizes.get(event.anchor, 1)
+            anchor, size = None, sizes.get(str(event.anchor), 1)
             if event.anchor in {name for name, _ in opened}:
                 raise BoundsError(f"alias *{event.anchor} stands inside itself", mark)
         elif isinstance(event, yaml.CollectionStartEvent | yaml.ScalarEvent):
