@@ -9,7 +9,7 @@ import inspect
 import re
 import sys
 import typing
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +24,15 @@ __all__ = [
     "option_names", "parameters", "read_experiment", "split_arguments", "suggestion", "tidy",
 ]  # fmt: skip
 
-FLAGS = ("--dry_run", "--fit_only")  # options that need no value
 RESERVED = {"class_path", "init_args", "dict_kwargs"}
 
 
-def split_arguments(argv: list[str]) -> tuple[list[Path], list[str]]:
+def split_arguments(argv: list[str], flags: Collection[str] = ()) -> tuple[list[Path], list[str]]:
     """Positional experiment files, and all options in the form that jsonargparse wants.
+
+    Args:
+        argv: what was typed.
+        flags: options that need no value.
 
     Raises:
         UsageError: a positional argument that is no experiment file, or that does not exist.
@@ -43,7 +46,7 @@ def split_arguments(argv: list[str]) -> tuple[list[Path], list[str]]:
             if argument.startswith("--"):
                 name, equals, value = argument.partition("=")
                 name = name.replace("-", "_").replace("__", "--", 1)
-                if name in FLAGS and not equals:
+                if name in flags and not equals:
                     argument = f"{name}=true"
                 else:
                     argument = name + equals + value
