@@ -18,11 +18,13 @@ import torch
 from torch import Tensor, nn
 
 from lit_faces.core.fields import field, parse_json, shown
+from lit_faces.core.words import UsageError
 
 _CARD = "card"
 #: What torch and safetensors raise of bytes that make no sense to them, beside their own errors.
 _LIBRARY = (RuntimeError, ValueError, TypeError, LookupError, AttributeError, EOFError, MemoryError, OverflowError)
 _PREFIXES = ("module.", "_orig_mod.", "model.", "network.", "net.")  # of DDP, torch.compile, and wrappers of others
+_TRAINING = ("state_dict", "loops", "optimizer_states", "epoch", "global_step")  # what a training goes on from
 _HOLDERS = ("state_dict", "model_state_dict", "model", "weights", "net")  # where other code keeps the weights
 _PICKLE_STARTS = (b"PK\x03\x04", b"\x80\x02", b"\x80\x04")  # zip (torch.save), pickle
 
@@ -158,8 +160,21 @@ def load_state(module: nn.Module, state: Mapping[str, Tensor], origin: str, stri
     Raises:
         ValueError: weights of another architecture: names the first key that is missing, unexpected or mis-shaped.
     """
+    check_state(module, state, origin, strict)
+    own = module.state_dict()
+    module.load_state_dict({key: state[key] for key in own if key in state}, strict=strict)
+
+
+def check_state(module: nn.Module, state: Mapping[str, Tensor], origin: str, strict: bool = True) -> None:
+    """Whether tensors are finite weights of the module's architecture; the module stays as it is.
+
+    Raises:
+        ValueError: names the first that is not; see :func:`load_state`.
+    """
     own = module.state_dict()
     problems = []
+    if strange := [key for key, value in state.items() if not isinstance(value, Tensor)]:
+        raise ValueError(f"{origin}: {strange[0]}: expected a tensor, found {type(state[strange[0]]).__name__}")
     if strict:
         problems += _first("missing", [key for key in own if key not in state])
         problems += _first("unexpected", [key for key in state if key not in own])
@@ -189,7 +204,6 @@ def load_state(module: nn.Module, state: Mapping[str, Tensor], origin: str, stri
             "Use the model and the options (size, width, ...) that the file was saved with: see its card or "
             "config.yaml"
         )
-    module.load_state_dict(both if not strict else dict(state), strict=strict)
 
 
 def _first(what: str, keys: list[str]) -> list[str]:
@@ -284,12 +298,13 @@ def training_state(checkpoint: Mapping[str, Any], path: Path | str) -> int:
     Raises:
         ValueError: weights only, or a damaged state; says what can be done with them.
     """
-    lacks = [name for name in ("state_dict", "loops", "optimizer_states") if name not in checkpoint]
+    lacks = [name for name in _TRAINING if name not in checkpoint]
     if lacks:
-        raise ValueError(
-            f"{path}: holds weights but no training state (no {' nor '.join(lacks)}), so that no training can go on "
-            "from it: test it with --test_only, or start a new training from exported weights with --model.init"
+        raise UsageError(
+            f"{path}: there is no training state in it to go on from (it lacks {', '.join(lacks)}); weights alone can "
+            "be tested (--test_only), and exported ones (.safetensors) be started from (--model.init)"
         )
+    field(checkpoint, "state_dict", dict, path, minimum=1)
     inner: Any = checkpoint
     for name in ("loops", "fit_loop", "epoch_loop.batch_progress", "total"):
         inner = field(inner, name, dict, path)
