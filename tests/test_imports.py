@@ -15,7 +15,8 @@ ABOVE = {
     "tasks": set(),
     "reports": {"slurm"},
     "callbacks": {"tasks", "reports", "slurm"},
-    "persons": {"tasks", "reports", "arguments"},
+    "runs": {"tasks", "reports", "callbacks", "slurm", "arguments", "command"},
+    "persons": {"tasks", "reports"},
     "studies": {"tasks", "reports", "persons", "arguments"},
 }
 LIGHTNING = {"pytorch_lightning", "lightning", "lightning_fabric"}

@@ -23,6 +23,7 @@ from lit_faces.continual.calibration import PersonCalibration, neutral_statistic
 from lit_faces.continual.ewc import fisher_diagonal
 from lit_faces.continual.replay import FaceMemory
 from lit_faces.core.facs import MAX_INTENSITY
+from lit_faces.core.fields import field
 from lit_faces.core.sample import FaceBatch
 from lit_faces.core.seeding import derive_seed, generator_for
 from lit_faces.core.shipped import FISHER
@@ -303,8 +304,8 @@ class PersonalLearner:
             raise ValueError(
                 f"{path}: expected a memory written by lit_faces.adapt, found {card.get('kind', 'no card')!r}"
             )
-        if card["method"] != self.method:
-            raise ValueError(f"{path}: was kept for the method {card['method']!r}, not {self.method!r}: use that one")
+        if (method := field(card, "method", str, path)) != self.method:
+            raise ValueError(f"{path}: was kept for the method {method!r}, not {self.method!r}: use that one")
         parts: dict[str, dict[str, Tensor]] = {}
         for key, value in tensors.items():
             part, _, rest = key.partition(".")
@@ -316,7 +317,7 @@ class PersonalLearner:
         self.detector.load_state_dict(theirs)
         if self.generic is not None:
             self.generic.load_state_dict(parts["generic"])
-        self.learnt, self.population = list(card["learnt"]), parts.get("population", {})
+        self.learnt, self.population = field(card, "learnt", list, path, of=str), parts.get("population", {})
         if self.memory is not None:
             self.memory = type(self.memory).from_tensors(parts.get("memory", {}), card["memory"])
         if self.penalty is not None:

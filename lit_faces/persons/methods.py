@@ -14,6 +14,7 @@ The same words stand in the card of ``memory.safetensors``, and find the class a
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 import re
 from collections.abc import Callable, Mapping
@@ -23,7 +24,6 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import torch
 from torch import Tensor, nn
 
-from lit_faces.arguments import UsageError, find_class, parameters, suggestion
 from lit_faces.continual.calibration import (
     labelled_affine,
     match_moments,
@@ -33,8 +33,10 @@ from lit_faces.continual.calibration import (
 from lit_faces.continual.ewc import EWC
 from lit_faces.continual.few_shot import ridge_update
 from lit_faces.continual.penalties import L2SP, SI, LwF, QuadraticPenalty
+from lit_faces.core.classes import find_class
 from lit_faces.core.facs import MAX_INTENSITY
 from lit_faces.core.sample import FaceBatch
+from lit_faces.core.words import UsageError, suggestion
 from lit_faces.tasks.au_detector import AUDetector
 
 if TYPE_CHECKING:
@@ -176,29 +178,23 @@ def find_method(words: str, where: str = "method") -> Method:
     path, arguments = _parts(words, where)
     if "." not in path:
         raise UsageError(f"{where}: unknown method {words}{suggestion(path, METHODS)}, or the class path of one's own")
-    cls = find_class(path, where)
-    if cls is None or not issubclass(cls, Method | QuadraticPenalty):
-        raise UsageError(
-            f"{where}: {path}: expected a subclass of lit_faces.persons.methods.Method or "
-            f"lit_faces.continual.penalties.QuadraticPenalty, found {'no class' if cls is None else _bases(cls)}"
-        )
+    cls = find_class(path, where, (Method, QuadraticPenalty))
+    if cls is None:
+        raise UsageError(f"{where}: {path}: expected the dotted path of a class")
     if issubclass(cls, QuadraticPenalty) and cls.consolidate is QuadraticPenalty.consolidate:
         raise UsageError(f"{where}: {path}: has no consolidate of its own, which says how importances are found")
-    known = parameters(cls)
+    known = inspect.signature(cls).parameters
     for name in arguments:
-        if known is not None and name not in known:
+        if name not in known and not any(one.kind is one.VAR_KEYWORD for one in known.values()):
             raise UsageError(f"{where}: {path} has no argument {name!r}{suggestion(name, known)}")
     try:
         if issubclass(cls, Method):
             return cls(**arguments)
-        cls(**arguments)  # what it refuses is said now, not after an hour
+        made: Callable[..., QuadraticPenalty] = cls
+        made(**arguments)  # what it refuses is said now, not after an hour
     except (TypeError, ValueError) as error:
         raise UsageError(f"{where}: {words}: {error}") from error
-    return Method(penalty=lambda recipe: cls(**arguments))
-
-
-def _bases(cls: type) -> str:
-    return f"a class whose bases are {', '.join(base.__name__ for base in cls.__mro__[1:4])}"
+    return Method(penalty=lambda recipe: made(**arguments))
 
 
 def _parts(words: str, where: str) -> tuple[str, dict[str, Any]]:

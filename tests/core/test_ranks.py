@@ -21,9 +21,15 @@ torch.distributed.init_process_group("gloo", init_method="file://" + sys.argv[2]
 """
 
 
+END = """
+torch.distributed.barrier()
+torch.distributed.destroy_process_group()
+"""
+
+
 def on_two_ranks(code: str, folder: Path) -> None:
     """Run code with ``rank`` 0 and 1 in two processes; they must end well, and soon."""
-    (folder / "job.py").write_text(START + code)
+    (folder / "job.py").write_text(START + code + END)
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, str(folder / "job.py")]
     jobs = [

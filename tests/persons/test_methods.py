@@ -6,8 +6,8 @@ import pytest
 import torch
 import yaml
 
-from lit_faces.arguments import UsageError
 from lit_faces.continual.penalties import QuadraticPenalty
+from lit_faces.core.words import UsageError
 from lit_faces.persons.learner import PersonalLearner
 from lit_faces.persons.methods import METHODS, find_method, folder_name, method_words
 from lit_faces.persons.recipes import Recipe
@@ -18,6 +18,7 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 MINE = """
 import torch
 from lit_faces.continual.penalties import QuadraticPenalty
+from lit_faces.core.words import UsageError
 from lit_faces.persons.methods import Method
 
 CALLED = []
@@ -89,9 +90,9 @@ def test_a_class_of_ones_own_learns_and_goes_on_from_its_card(words, mine, detec
         ("ewc_repaly", "unknown method ewc_repaly; did you mean ewc_replay"),
         (
             "my_own_method.Trap",
-            "expected a subclass of .*Method or .*QuadraticPenalty, found a class whose bases are obj",
+            "my_own_method.Trap: expected a Method or a QuadraticPenalty; it is none",
         ),
-        ("os.system", "found no class"),
+        ("os.system", "os.system: refused: a Method or a QuadraticPenalty is expected here"),
         ("my_own_method.Sise", "no 'Sise' in module 'my_own_method'; did you mean my_own_method.Size"),
         ("my_own_methot.Size", "no module 'my_own_methot'"),
         ('my_own_method.Size{"strenght": 1}', "has no argument 'strenght'; did you mean strength"),
@@ -120,7 +121,7 @@ def test_a_study_compares_it_in_folders_of_its_own(mine, tmp_path):
     for key in keys:
         (tmp_path / key).mkdir()
     content["single"][0]["methods"] = ["my_own_method.Trap"]
-    with pytest.raises(UsageError, match=r"study.yaml: single\[0\]: methods: my_own_method.Trap: expected a subclass"):
+    with pytest.raises(UsageError, match=r"study.yaml: single\[0\]: methods: my_own_method.Trap: expected a Method"):
         Study.read(content, "study.yaml")
 
 

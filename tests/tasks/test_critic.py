@@ -1,10 +1,11 @@
 import pytest
 import torch
 
+from lit_faces.core.shipped import CRITIC, JUDGE
 from lit_faces.core.weights import load_weights
 from lit_faces.models.generators.fused import FusedGenerator
 from lit_faces.tasks.au_detector import AUDetector, load_detector
-from lit_faces.tasks.critic import JUDGE, PACKAGED, AUCritic, same_detector
+from lit_faces.tasks.critic import AUCritic, same_detector
 from lit_faces.tasks.reenactment import ReenactmentGAN
 
 
@@ -37,17 +38,16 @@ def test_it_stays_in_evaluation_mode(critic):
 
 
 def test_it_reads_what_its_detector_reads(critic):
-    from lit_faces.tasks.critic import PACKAGED
 
     with torch.no_grad():
-        assert torch.equal(critic.look(pictures(2))[1], load_detector(PACKAGED)(pictures(2)))
+        assert torch.equal(critic.look(pictures(2))[1], load_detector(CRITIC)(pictures(2)))
 
 
 def test_what_trains_a_generator_cannot_referee_it_under_any_name(tmp_path):
     file = AUDetector("aligned_face_small").export_weights(tmp_path / "detector.safetensors")
     copy = tmp_path / "another name.safetensors"
     copy.write_bytes(file.read_bytes())
-    for critic, judge in ((file, file), (file, copy), (PACKAGED, "packaged"), ("packaged", JUDGE)):
+    for critic, judge in ((file, file), (file, copy), (CRITIC, "packaged"), ("packaged", JUDGE)):
         refused = same_detector(critic, judge)
         assert refused == (critic == file)
         if refused:
@@ -57,7 +57,7 @@ def test_what_trains_a_generator_cannot_referee_it_under_any_name(tmp_path):
 
 
 def test_the_packaged_critic_and_judge_are_other_networks_trained_on_other_people():
-    cards = [load_weights(path)[1] for path in (PACKAGED, JUDGE)]
+    cards = [load_weights(path)[1] for path in (CRITIC, JUDGE)]
     assert cards[0]["backbone"] != cards[1]["backbone"]
     assert [card["people_seed"] for card in cards] == [2000, 3000]
 
