@@ -27,6 +27,7 @@ from typing import Any
 _DISK = {
     errno.ENOSPC: "the disk is full: make room and run the same command again",
     errno.EDQUOT: "the disk quota is used up: make room and run the same command again",
+    errno.EFBIG: "the file would be larger than the largest size that is allowed here (ulimit -f, or the file system)",
     errno.EROFS: "the place is read-only: choose another one",
 }
 
