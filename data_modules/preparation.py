@@ -94,9 +94,10 @@ def prepare(
     with locked(out, "prepare"):
         if overwrite:
             remove_listed(out, _ours(out))
-        remove_stale(out)
+        remove_stale(out, "shard-")
         outcome = _prepare(reader, out, settings, clips, jobs, progress, selection or {})
         _write_failures(out / FAILURES, outcome.problems)
+        remove_stale(out, "shard-")  # the children of a killed run live on for a moment
         return outcome
 
 
