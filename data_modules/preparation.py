@@ -11,8 +11,6 @@ says how the set is made, and lists the files that are ours, which are all that 
 from __future__ import annotations
 
 import contextlib
-import csv
-import io
 import json
 import os
 import signal
@@ -39,6 +37,7 @@ from data_modules.units import (
     reader_options,
     select,
 )  # fmt: skip
+from lit_faces.core.csv_files import csv_bytes
 from lit_faces.core.files import locked, remove_listed, remove_stale, replace_file
 from lit_faces.core.shards import INDEX, MANIFEST, ShardWriter, shard_name, shard_state, write_index
 
@@ -285,12 +284,8 @@ def _ours(out: Path) -> list[str]:
 
 def _write_failures(path: Path, problems: Iterable[Problem]) -> None:
     """``failures.csv``: file, line, clip, frames, reason."""
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("file", "line", "clip", "frames", "reason"))
-    for problem in problems:
-        writer.writerow((problem.file, problem.line or "", problem.clip, problem.frames, problem.reason))
-    replace_file(path, text.getvalue().encode())
+    rows = [(problem.file, problem.line or None, problem.clip, problem.frames, problem.reason) for problem in problems]
+    replace_file(path, csv_bytes(("file", "line", "clip", "frames", "reason"), rows))
 
 
 # -- processes --------------------------------------------------------------------------------------------------------

@@ -122,7 +122,7 @@ def main(argv: list[str] | None = None) -> int:
 
     try:
         detector = load_detector(args.detector)
-        faces = read_labelled(args.data, detector.size)
+        faces = read_labelled(args.data, detector.size, need="any")
     except (ValueError, OSError) as error:
         print(f"{PROGRAM}: {error}", file=sys.stderr)
         return 2

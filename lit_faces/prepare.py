@@ -11,7 +11,8 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-PROGRAM = "python -m lit_faces.prepare"
+from lit_faces.command import program, run_command
+
 READERS = (
     "disfa", "disfa_plus", "bp4d", "bp4d_plus", "ck_plus", "unbc", "rafdb", "affectnet", "fer2013", "affwild2",
     "emotionet", "folder", "generated",
@@ -21,11 +22,11 @@ READERS = (
 def build_parser(name: str | None = None) -> argparse.ArgumentParser:
     """The command line; with a name, with the options of that set."""
     parser = argparse.ArgumentParser(
-        prog=PROGRAM if name is None else f"{PROGRAM} {name}",
+        prog=program("prepare") if name is None else f"{program('prepare')} {name}",
         description="Decode a data set as it is shipped, find the faces, align and crop them, and write shards with "
         "labels. Goes on where it was killed; what cannot be read is listed in failures.csv.",
-        epilog=f"sets: {', '.join(READERS)}; `{PROGRAM} NAME --help` shows a set's own options. "
-        f"example: {PROGRAM} disfa --root /data/DISFA --out prepared/disfa --jobs 8",
+        epilog=f"sets: {', '.join(READERS)}; `{program('prepare')} NAME --help` shows a set's own options. "
+        f"example: {program('prepare')} disfa --root /data/DISFA --out prepared/disfa --jobs 8",
     )
     if name is None:
         parser.add_argument("name", metavar="NAME", help="data set, see below")
@@ -75,9 +76,8 @@ def main(argv: list[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     if not argv or argv[0].startswith("-"):
         build_parser().parse_args(argv or ["--help"])
-        print(f"{PROGRAM}: the name of the set comes first: {', '.join(READERS)}", file=sys.stderr)
+        print(f"{program('prepare')}: the name of the set comes first: {', '.join(READERS)}", file=sys.stderr)
         return 2
-    from lit_faces.command import run_command
 
     def work() -> int:
         cls = reader_class(argv[0])
@@ -91,7 +91,7 @@ def main(argv: list[str] | None = None) -> int:
         reader = cls(args.root, **{item.name: getattr(args, item.name) for item in cls.options()})
         return verify(reader) if args.verify_only else run(reader, options)
 
-    return run_command(PROGRAM, work, "the same command goes on where it stopped")
+    return run_command(program("prepare"), work, "the same command goes on where it stopped")
 
 
 def run(reader: Any, options: Any) -> int:

@@ -8,18 +8,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lit_faces.command import program, run_command
+
 if TYPE_CHECKING:
     from lit_faces.rendering.renderer import FaceRenderer
-
-PROGRAM = "python -m lit_faces.render"
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser(
-        prog=PROGRAM,
+        prog=program("render"),
         description="Render faces with FACS ground truth.",
-        epilog="example: python -m lit_faces.render set --out faces --n 500 --size 128 --seed 7",
+        epilog=f"example: {program('render')} set --out faces --n 500 --size 128 --seed 7",
     )
     commands = parser.add_subparsers(dest="command", required=True)
     make = commands.add_parser("set", help="a labelled set: PNG and labels.csv, or tar shards")
@@ -74,16 +74,16 @@ class RenderOptions:
         for name in ("n", "frames_per_subject", "people"):
             if getattr(self, name) < 1:
                 raise ValueError(f"--{name.replace('_', '-')} must be at least 1, got {getattr(self, name)}")
+        if self.out.exists() and not self.out.is_dir():
+            raise NotADirectoryError(f"--out {self.out}: not a folder")
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command; returns the exit code."""
     args = vars(build_parser().parse_args(argv))
-    from lit_faces.command import run_command
-
     work = {"set": render_set, "person": render_person, "sheet": render_sheets}[args.pop("command")]
     return run_command(
-        PROGRAM, lambda: work(RenderOptions(**args)), "run the same command again: what is whole is kept"
+        program("render"), lambda: work(RenderOptions(**args)), "run the same command again: what is whole is kept"
     )
 
 

@@ -471,7 +471,8 @@ def test_a_folder_of_photographs_with_and_without_labels(tmp_path: Path, capsys)
         (["disfaa", "--root", ".", "--out", "x"], "no data set 'disfaa'; did you mean disfa?"),
         (["disfa", "--root", "nowhere", "--out", "x"], "no such folder"),
         (["disfa", "--root", "tests", "--out", "x"], "unpack ActionUnit_Labels.zip"),
-        (["folder", "--root", "tests"], "no pictures"),
+        (["folder", "--root", "tests", "--out", "x"], "no pictures"),
+        (["folder", "--root", "tests"], "--out is missing"),
     ],
 )
 def test_what_cannot_be_is_said_in_a_line(argv: list[str], says: str, capsys, monkeypatch) -> None:

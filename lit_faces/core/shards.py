@@ -33,6 +33,7 @@ from numpy.typing import NDArray
 
 from lit_faces.core.facs import AU_KEYS, EMOTIONS, NUM_AUS
 from lit_faces.core.files import Replacement, replace_file
+from lit_faces.core.pictures import decode_own
 from lit_faces.core.sample import FaceBatch
 
 MANIFEST, INDEX, LAYOUT = "manifest.json", "index.arrow", 1
@@ -377,13 +378,13 @@ class ShardSet:
         """Decode a row into its three planes, uint8 (3, size, size)."""
         import cv2
 
-        picture = cv2.imdecode(np.frombuffer(self.picture(row), np.uint8), cv2.IMREAD_COLOR)
+        picture = decode_own(self.picture(row))
         if picture is None:
             name = self.manifest["shards"][int(self.shard[row])]["name"]
             raise ValueError(f"{self.path}/{name}: {self.key(row)} cannot be decoded; run `prepare ... --check`")
         if picture.shape[0] != size:
             how = cv2.INTER_AREA if size < picture.shape[0] else cv2.INTER_CUBIC
-            picture = cv2.resize(picture, (size, size), interpolation=how)
+            picture = cv2.resize(picture, (size, size), interpolation=how)  # type: ignore[assignment]  # its stubs: any number
         cv2.split(picture, [planes[2], planes[1], planes[0]])  # BGR; ten times as fast as a transposed copy
 
     def _check_sizes(self) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 import tarfile
@@ -11,6 +10,7 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
+from lit_faces.core.csv_files import csv_bytes, read_own
 from lit_faces.core.facs import AUS, EMOTIONS
 from lit_faces.core.files import locked, remove_stale, replace_file, replacing
 from lit_faces.core.sample import FaceBatch
@@ -52,11 +52,7 @@ def _png(image: torch.Tensor) -> bytes:
 
 
 def _table(rows: list[list[str]]) -> bytes:
-    buffer = io.StringIO(newline="")
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    writer.writerows(rows)
-    return buffer.getvalue().encode()
+    return csv_bytes(COLUMNS, rows)
 
 
 def subject_of(index: int, frames_per_subject: int) -> tuple[int, int]:
@@ -117,13 +113,12 @@ def _rows_of(table: Path) -> list[list[str]]:
     """
     if not table.exists():
         return []
-    with table.open(newline="") as handle:
-        header, *rows = list(csv.reader(handle)) or [[]]
+    header, found = read_own(table.read_bytes())
     if tuple(header) != COLUMNS:
         raise ValueError(
             f"{table}: line 1 has other columns than a rendered set: remove the folder or choose another --out"
         )
-    return rows
+    return [list(row.values()) for row in found]
 
 
 def _write_folder(renderer: FaceRenderer, out: Path, count: int, frames_per_subject: int, progress: bool) -> Path:
@@ -161,7 +156,7 @@ def write_photo(renderer: FaceRenderer, path: Path, subject: int = 0) -> Path:
 
 def write_clip(renderer: FaceRenderer, path: Path, subject: int = 0, frames: int = 24) -> Path:
     """A clip of a subject: at rest, turning a little and beginning to smile (AU6 and AU12)."""
-    from lit_faces.core.clips import write_video
+    from lit_faces.core.video import write_video
 
     still = torch.zeros(frames, dtype=torch.int64)
     way = torch.linspace(0, 1, frames)
