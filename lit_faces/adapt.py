@@ -133,13 +133,13 @@ def check(args: argparse.Namespace) -> None:
     """
     import torch
 
-    from lit_faces.persons.learner import ALL_METHODS
+    from lit_faces.persons.methods import find_method
     from lit_faces.reports.tracking import resolve_mode
 
     resolve_mode(args.wandb)
 
-    if args.method is not None and args.method not in ALL_METHODS:
-        raise ValueError(f"--method: expected one of {', '.join(ALL_METHODS)}, got {args.method}")
+    if args.method is not None:
+        find_method(args.method, "--method")
     if not 0 <= args.held_out < 1 or args.steps < 1:
         raise ValueError(f"--held-out: expected 0..1, and --steps 1 or more, got {args.held_out} and {args.steps}")
     if args.accelerator in ("gpu", "cuda") and not torch.cuda.is_available():
@@ -190,9 +190,9 @@ def _split(faces: FaceBatch, args: argparse.Namespace, size: int) -> tuple[FaceB
 
     from lit_faces.core.labelled import read_labelled
     from lit_faces.core.seeding import generator_for
-    from lit_faces.persons.learner import ZERO_SHOT
+    from lit_faces.persons.methods import find_method
 
-    if not bool(faces.au_intensity.isfinite().any()) and args.method not in ZERO_SHOT:
+    if not bool(faces.au_intensity.isfinite().any()) and (args.method is None or find_method(args.method).labels):
         raise ValueError(f"{args.person}: no AU is coded in any face: labels.csv needs columns such as au6, au17")
     if args.test is not None:
         return faces, read_labelled(args.test, size, need="intensity"), str(args.test)
@@ -221,7 +221,8 @@ def _set_or_rendered(path: Path | None, size: int, first: int, frames: int, each
 def _learner(args: argparse.Namespace, detector: AUDetector, clock: dict[str, float]) -> PersonalLearner:
     """A new learner, or the one of an earlier adaptation."""
     from lit_faces.core.weights import load_weights
-    from lit_faces.persons.learner import CLOSED_FORM, ZERO_SHOT, PersonalLearner, shipped_fisher
+    from lit_faces.persons.learner import PersonalLearner, shipped_fisher
+    from lit_faces.persons.methods import find_method
     from lit_faces.persons.recipes import Recipe
 
     capacity = int(args.capacity) if str(args.capacity).isdigit() else str(args.capacity)
@@ -232,11 +233,12 @@ def _learner(args: argparse.Namespace, detector: AUDetector, clock: dict[str, fl
         method = str(card.get("method", "ewc_replay"))
         if args.method not in (None, method):
             raise ValueError(f"{args.memory}: was kept by the method {method}, not {args.method}: leave --method out")
+        find_method(method, f"{args.memory}: method")
         kept = Recipe(**{**card["recipe"], "steps": args.steps, "seed": args.seed})
         learner = PersonalLearner(detector, method, kept, card["capacity"], card["fisher_samples"])
         given = {key: value.clone() for key, value in detector.state_dict().items()}
         learner.load(args.memory)
-        if method not in ZERO_SHOT + CLOSED_FORM:  # with those, the written detector has a person's own head
+        if learner.how.fit is None:  # with those, the written detector has a person's own head
             _same_detector(given, learner.detector.state_dict(), args)
     else:
         learner = PersonalLearner(detector, args.method or "ewc_replay", recipe, capacity)

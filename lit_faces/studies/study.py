@@ -42,8 +42,9 @@ from lit_faces.core.sample import TENSORS, FaceBatch, joined
 from lit_faces.core.seeding import derive_seed, generator_for
 from lit_faces.core.shipped import Kind, weights_path
 from lit_faces.core.weights import load_weights, save_weights
-from lit_faces.persons.learner import ALL_METHODS, CLOSED_FORM, ZERO_SHOT, PersonalLearner, save_fisher, shipped_fisher
-from lit_faces.persons.recipes import METHODS, Recipe
+from lit_faces.persons.learner import PersonalLearner, save_fisher, shipped_fisher
+from lit_faces.persons.methods import find_method, folder_name, method_words
+from lit_faces.persons.recipes import Recipe
 from lit_faces.tasks.au_detector import load_detector
 
 Images = Literal["real", "real+synthetic", "synthetic", "wrong"]
@@ -90,7 +91,7 @@ class Cell:
     @property
     def key(self) -> str:
         """Name of its folder."""
-        return f"{self.protocol}-{self.method}-k{self.k}-{self.images}-s{self.seed}"
+        return f"{self.protocol}-{folder_name(self.method)}-k{self.k}-{self.images}-s{self.seed}"
 
 
 @dataclass
@@ -181,7 +182,7 @@ class Study:
                     for k in _listed(block["k"]):
                         for images in _listed(block.get("images", "real")):
                             for method in _listed(block["methods"]):
-                                found[Cell(protocol, method, k, images, seed)] = None
+                                found[Cell(protocol, method_words(method), k, images, seed)] = None
         return list(found)
 
     def fingerprint(self) -> str:
@@ -243,8 +244,7 @@ def _check_block(block: Any, where: str) -> None:
     if not isinstance(block, dict) or not {"methods", "k"} <= set(block) <= keys:
         raise UsageError(f"{where}: expected methods and k, and perhaps images and seeds, got {block}")
     for method in _listed(block["methods"]):
-        if method not in ALL_METHODS:
-            raise UsageError(f"{where}: unknown method {method}{suggestion(str(method), ALL_METHODS)}")
+        find_method(method_words(method, f"{where}: methods"), f"{where}: methods")
     for images in _listed(block.get("images", "real")):
         if images not in get_args(Images):
             raise UsageError(f"{where}: unknown images {images}{suggestion(str(images), get_args(Images))}")
@@ -283,9 +283,8 @@ class Worker:
             readings = {f"p{i}": learner.predict(self.people.test(i).image) for i in range(len(self.people.names))}
             _write_npz(self.start_file, {**readings, "generic": learner.predict(self.people.generic().image)})
         cells = self.study.cells()
-        if not self.fisher_file.is_file() and any(
-            c.method in METHODS and METHODS[c.method].penalty == "ewc" for c in cells
-        ):
+        makers = [find_method(cell.method).penalty for cell in cells]
+        if not self.fisher_file.is_file() and any(make and make(self.recipe).takes_fisher for make in makers):
             learner = self._learner(Cell("single", "ewc", 0, "real", 0))
             known = shipped_fisher(self.study.detector)
             save_fisher(self.fisher_file, known or learner.fisher(self.people.others(), 16 * self.study.fisher_samples))
@@ -358,7 +357,7 @@ class Worker:
 
     def _strangers(self, learner: PersonalLearner) -> Tensor:
         """Readings of people who are never learnt; known already where the method leaves the detector alone."""
-        if learner.method == "none" or learner.method in (*ZERO_SHOT, *CLOSED_FORM):
+        if learner.how.leaves_others:
             arrays = read_npz(self.start_file, "remove it and run the study again")
             if "generic" not in arrays:
                 raise ValueError(f"{self.start_file}: generic is missing; remove it and run the study again")
