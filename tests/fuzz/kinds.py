@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import tarfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -245,10 +246,15 @@ def manifests(folder: Path) -> Kind:
 
 def tars(folder: Path) -> Kind:
     """A shard of a set, read by its index and by its own names."""
-    files = [prepared(folder / "set") / "shard-00000.tar", prepared(folder / "alone") / "shard-00000.tar"]
-    for other in (folder / "alone").glob("*"):
-        if other.name != files[1].name:
-            other.unlink()
+    files = [prepared(folder / "set") / "shard-00000.tar", folder / "alone" / "faces-00000.tar"]
+    files[1].parent.mkdir()
+    with tarfile.open(files[1], "w") as tar:
+        for n in range(3):
+            labels = f"file,subject,frame,au6,AU17\n{n}.jpg,anna,{n},{n},4.5\n".encode()
+            for name, data in ((f"{n}.jpg", cv2.imencode(".jpg", _picture(n))[1].tobytes()), (f"{n}.csv", labels)):
+                info = tarfile.TarInfo(name)
+                info.size = len(data)
+                tar.addfile(info, io.BytesIO(data))
 
     def read(path: Path) -> None:
         if path.parent.name == "set":

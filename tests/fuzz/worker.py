@@ -1,5 +1,6 @@
 """One forked process reads damaged files; its parent sees what becomes of it: a word, a crash, or nothing for long."""
 
+import gc
 import json
 import os
 import resource
@@ -14,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 SECONDS = 10  # that one file may take
-_MEMORY = 6 * 2**30  # that a worker may ask for beyond what its parent has
+_MEMORY = 12 * 2**30  # that a worker may ask for beyond what its parent has
 
 
 @dataclass
@@ -40,6 +41,7 @@ def run(read: Callable[[int], str], seeds: range) -> Outcomes:
     outcomes, left = Outcomes(), list(seeds)
     while left:
         pipe, end = os.pipe()
+        gc.collect()  # what is freed in the child must not be the parent's: a decoder would wait for its threads there
         process = os.fork()
         if process == 0:
             os.close(pipe)
@@ -53,6 +55,7 @@ def run(read: Callable[[int], str], seeds: range) -> Outcomes:
 def _work(read: Callable[[int], str], seeds: list[int], end: int) -> None:
     """The forked process: a line a file, and no way back into pytest."""
     try:
+        gc.freeze()
         pages = int(Path("/proc/self/statm").read_text().split()[0])
         limit = pages * resource.getpagesize() + _MEMORY
         resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
