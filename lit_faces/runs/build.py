@@ -93,9 +93,7 @@ def _cli_class(options: list[str]) -> Any:
         def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
             for option in OPTIONS:
                 if option.ours:
-                    parser.add_argument(
-                        f"--{option.name}", type=option.kind, default=option.default, help=option.help
-                    )
+                    parser.add_argument(f"--{option.name}", type=option.kind, default=option.default, help=option.help)
 
     return FitCLI
 
@@ -155,7 +153,9 @@ def _refuse_what_would_be_ignored(cli: LightningCLI) -> None:
         if trainer.get(name) not in (None, False):
             raise UsageError(f"trainer.{name}: not here: {instead}")
     if trainer.logger is True:
-        raise UsageError("trainer.logger: metrics.csv and W&B (--wandb) are always there; give another one by class_path")
+        raise UsageError(
+            "trainer.logger: metrics.csv and W&B (--wandb) are always there; give another one by class_path"
+        )
     if cli.model.automatic_optimization:
         return
     ignored = {"gradient_clip_val": "clip", "gradient_clip_algorithm": "clip"}

@@ -110,7 +110,9 @@ _HIDDEN = ("config", "help")
 
 def help_text(program: str) -> str:
     """What ``--help`` prints."""
-    shown = [(f"--{option.name} {option.value}".rstrip(), option.help) for option in OPTIONS if option.name not in _HIDDEN]
+    shown = [
+        (f"--{option.name} {option.value}".rstrip(), option.help) for option in OPTIONS if option.name not in _HIDDEN
+    ]
     shown += [
         ("--model.X, --data.X, --trainer.X", "any argument, for example --trainer.max_epochs 2"),
         ("--model.help, --data.help", "what there is"),

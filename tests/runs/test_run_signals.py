@@ -56,7 +56,14 @@ def whole(toy: Path) -> Path:
 @pytest.mark.parametrize("number", SIGNALS, ids=["SIGTERM", "SIGINT"])
 @pytest.mark.parametrize(
     ("at", "kept"),
-    [("train", BATCHES + 4), ("last_batch", BATCHES), ("val", BATCHES), ("test", 3 * BATCHES), ("test_end", 3 * BATCHES), ("setup", None)],
+    [
+        ("train", BATCHES + 4),
+        ("last_batch", BATCHES),
+        ("val", BATCHES),
+        ("test", 3 * BATCHES),
+        ("test_end", 3 * BATCHES),
+        ("setup", None),
+    ],
 )
 def test_every_phase_ends_with_its_code_and_a_checkpoint_to_go_on_from(toy, whole, capsys, at, kept, number) -> None:
     options = ["--model.at", at, "--model.number", str(int(number))]
