@@ -98,10 +98,11 @@ def test_an_error_of_data_or_trainer_is_one_line_that_names_it(toy: Path, capsys
 
 @pytest.mark.parametrize("options", [["--print_config"], ["--dry_run"]])
 def test_a_look_at_the_experiment_makes_no_folder(toy: Path, capsys, options) -> None:
-    try:
+    if options == ["--print_config"]:
+        with pytest.raises(SystemExit, match="0"):
+            main([str(toy), *options])
+    else:
         assert main([str(toy), *options]) == 0
-    except SystemExit as left:
-        assert left.code == 0
     assert "max_epochs: 3" in capsys.readouterr().out and not (toy.parent / "runs").exists()
 
 
@@ -143,7 +144,7 @@ def test_weights_of_other_makers_are_understood() -> None:
         {"state_dict": {"module._orig_mod.net.weight": torch.ones(2)}},
     ):
         assert list(weights_of(content, Path("x.ckpt"))) == ["net.weight"]
-    with pytest.raises(UsageError, match="x.ckpt: no weights in it"):
+    with pytest.raises(UsageError, match=r"x\.ckpt: no weights in it"):
         weights_of({"epoch": 3}, Path("x.ckpt"))
 
 
