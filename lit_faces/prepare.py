@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import csv
 import importlib
-import io
 import os
 import sys
 import time
@@ -209,14 +207,11 @@ def _show(problems: Any) -> None:
 
 def write_failures(path: Path, problems: Any) -> None:
     """Every problem as a row: file, line, clip, frames, reason."""
+    from lit_faces.core.csv_files import csv_bytes
     from lit_faces.core.files import replace_file
 
-    buffer = io.StringIO(newline="")
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(("file", "line", "clip", "frames", "reason"))
-    for problem in problems:
-        writer.writerow((problem.file, problem.line or "", problem.clip, problem.frames, problem.reason))
-    replace_file(path, buffer.getvalue().encode())
+    rows = [(problem.file, problem.line or None, problem.clip, problem.frames, problem.reason) for problem in problems]
+    replace_file(path, csv_bytes(("file", "line", "clip", "frames", "reason"), rows))
 
 
 def au_table(out: Path) -> str:

@@ -6,8 +6,6 @@ A run is any folder with results.json: of fit, folds, evaluate, adapt, generate,
 from __future__ import annotations
 
 import argparse
-import csv
-import json
 import os
 import re
 import sys
@@ -15,6 +13,8 @@ import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from lit_faces.core.fields import read_json
 
 if TYPE_CHECKING:
     from lit_faces.reports.page import Page
@@ -95,12 +95,7 @@ def read_run(path: Path, name: str) -> Run:
         near = sorted({str(found.parent) for found in path.glob("*/results.json")})[-3:] if path.is_dir() else []
         hint = f"; did you mean {near[-1]}?" if near else "; give the folder that fit, adapt or generate wrote"
         raise FileNotFoundError(f"{path}: no results.json there{hint}")
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-        if not isinstance(content, dict):
-            raise ValueError("expected an object")
-    except ValueError as error:
-        raise ValueError(f"{file}: damaged ({error}); run the job again") from error
+    content = read_json(file, "run the job again")
     run = Run(name)
     for key, value in content.items():
         plain = isinstance(value, int | float) and not isinstance(value, bool)
@@ -118,18 +113,19 @@ def read_run(path: Path, name: str) -> Run:
 
 def _curves(path: Path) -> dict[str, list[tuple[float, float]]]:
     """Columns of metrics.csv that have at least two values; lines that cannot be read are left out."""
+    from lit_faces.core.csv_files import read_own
+
     if not path.is_file():
         return {}
     curves: dict[str, list[tuple[float, float]]] = {}
-    with path.open(newline="", encoding="utf-8") as handle:
-        for row in csv.DictReader(handle):
-            try:
-                step = float(row.get("step") or "nan")
-                known = {k: float(v) for k, v in row.items() if k not in ("step", "epoch", None) and v}
-            except ValueError:
-                continue
-            for name, value in known.items():
-                curves.setdefault(name, []).append((step, value))
+    for row in read_own(path.read_bytes())[1]:
+        try:
+            step = float(row.get("step") or "nan")
+            known = {k: float(v) for k, v in row.items() if k not in ("step", "epoch") and v}
+        except ValueError:
+            continue
+        for name, value in known.items():
+            curves.setdefault(name, []).append((step, value))
     return {name: points for name, points in curves.items() if len(points) > 1}
 
 

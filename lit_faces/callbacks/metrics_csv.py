@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from pathlib import Path
 from typing import Any
 
 from pytorch_lightning.loggers.logger import Logger
 from pytorch_lightning.utilities import rank_zero_only
 
+from lit_faces.core.csv_files import csv_bytes, read_own
 from lit_faces.core.files import replace_file
 
 
@@ -74,19 +73,11 @@ class MetricsCSV(Logger):
         if self._written == len(self.rows) and not self._dirty_header:
             return
         if self._dirty_header:
-            replace_file(self.file, self._text(self.rows, header=True))
+            replace_file(self.file, csv_bytes(self.columns, self.rows))
         else:
             with self.file.open("ab") as file:
-                file.write(self._text(self.rows[self._written :], header=False))
+                file.write(csv_bytes(self.columns, self.rows[self._written :], header=False))
         self._written, self._dirty_header = len(self.rows), False
-
-    def _text(self, rows: list[dict[str, Any]], header: bool) -> bytes:
-        buffer = io.StringIO(newline="")
-        writer = csv.DictWriter(buffer, self.columns)
-        if header:
-            writer.writeheader()
-        writer.writerows(rows)
-        return buffer.getvalue().encode()
 
     @rank_zero_only
     def finalize(self, status: str) -> None:
@@ -96,6 +87,6 @@ class MetricsCSV(Logger):
 
 def _whole_rows(file: Path) -> list[dict[str, Any]]:
     """The rows of a file; the last one not, where a kill or a full disk has cut it short."""
-    text = file.read_bytes().decode(errors="replace")
-    whole = text[: text.rfind("\n") + 1]
-    return [row for row in csv.DictReader(io.StringIO(whole, newline="")) if (row.get("step") or "").isdigit()]
+    data = file.read_bytes()
+    rows: list[dict[str, Any]] = list(read_own(data[: data.rfind(b"\n") + 1])[1])
+    return [row for row in rows if (row.get("step") or "").isdigit()]

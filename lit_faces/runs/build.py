@@ -7,8 +7,9 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from lit_faces import slurm
-from lit_faces.arguments import UsageError, parameters, tidy
+from lit_faces.arguments import UsageError, guard_parser, parameters, tidy
 from lit_faces.command import program
+from lit_faces.core.classes import hints_of
 from lit_faces.runs.options import NAMES, OPTIONS
 from lit_faces.runs.plan import Plan
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from pytorch_lightning.cli import LightningCLI
 
 _FEWEST_PROCESSES = 8  # that may be started on any machine
+#: What constructors say of arguments that cannot be: torch raises RuntimeError for a negative width.
+_BUILDING = (ValueError, TypeError, RuntimeError, ArithmeticError, LookupError, OSError, MemoryError)
 #: Trainer arguments whose job something of ours does: refused, with the way that works.
 _OURS = {
     "default_root_dir": "a run's folder is --runs DIR and --name NAME",
@@ -34,7 +37,8 @@ def build(plan: Plan) -> LightningCLI:
     from pytorch_lightning import LightningDataModule, LightningModule
     from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
-    plan.check(_groups())
+    plan.check(_groups(), _hints())
+    guard_parser()
     arguments = [part for file in plan.files for part in ("--config", str(file))] + plan.options
     before = sys.argv
     sys.argv = ["fit", *arguments]  # LightningCLI(args=...) warns
@@ -57,9 +61,12 @@ def build(plan: Plan) -> LightningCLI:
             parser_kwargs={"prog": program("fit")},
         )
     except UsageError as error:
-        raise UsageError(tidy(str(error), plan.tree)) from error
-    except MisconfigurationException as error:
-        raise UsageError(str(error)) from error
+        raise UsageError(plan.where(tidy(str(error), plan.tree))) from error
+    except (MisconfigurationException, *_BUILDING) as error:
+        if os.environ.get("LIT_FACES_DEBUG"):
+            raise
+        what = f"{type(error).__name__}: " if isinstance(error, TypeError | RuntimeError | LookupError) else ""
+        raise UsageError(plan.where(f"{what}{' '.join(str(error).split())}")) from error
     finally:
         sys.argv = before
     _refuse_what_would_be_ignored(cli)
@@ -70,6 +77,14 @@ def _groups() -> dict[str, set[str] | None]:
     from pytorch_lightning import Trainer
 
     return {**dict.fromkeys(sorted(NAMES)), "model": None, "data": None, "trainer": parameters(Trainer)}
+
+
+def _hints() -> dict[str, Any]:
+    """What belongs in each place of an experiment that takes classes."""
+    from pytorch_lightning import LightningDataModule, LightningModule, Trainer
+
+    trainer = {f"trainer.{name}": hint for name, hint in hints_of(Trainer).items()}
+    return {"model": LightningModule, "data": LightningDataModule, **trainer}
 
 
 def _cli_class(options: list[str]) -> Any:

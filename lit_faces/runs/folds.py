@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import statistics
 from collections.abc import Mapping
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lit_faces.arguments import UsageError, read_experiment
+from lit_faces.core.fields import read_json
 from lit_faces.core.files import replace_file
 from lit_faces.core.shards import ShardSet
 from lit_faces.reports.results import write_json
@@ -78,7 +78,7 @@ def _age(path: Path) -> float:
 def finished(folder: Path) -> dict[str, Any] | None:
     """Results of the latest finished run of a fold."""
     found = sorted(folder.glob("*/results.json"), key=_age)
-    return json.loads(found[-1].read_text()) if found else None
+    return read_json(found[-1], "remove it and run the fold again") if found else None
 
 
 def gather(results: Mapping[str, Mapping[str, Any]]) -> tuple[str, dict[str, Any]]:

@@ -110,14 +110,25 @@ class Plan:
         typed = self._typed("resume")
         return None if typed is None else Path(typed)
 
-    def check(self, groups: dict[str, set[str] | None]) -> None:
-        """Every key of files and options must exist.
+    def where(self, message: str) -> str:
+        """The message with the files before it, unless it is of an option that was typed."""
+        typed = any(message.startswith(f"{name}:") for name in option_names(self.options))
+        return message if typed or not self.files else f"{', '.join(map(str, self.files))}: {message}"
+
+    def check(self, groups: dict[str, set[str] | None], hints: dict[str, Any]) -> None:
+        """Every key of files and options must exist, and every class must be of the kind that belongs in its place.
+
+        Args:
+            groups: top-level keys, see :func:`lit_faces.arguments.check_keys`.
+            hints: annotations of the places that take classes.
 
         Raises:
             UsageError: the first that does not; names the nearest.
         """
         for file in self.files:
-            check_keys(read_experiment(file), groups, str(file))
+            check_keys(read_experiment(file), groups, str(file), hints)
+        if len(self.files) > 1:  # arguments in one file, their class in another
+            check_keys(self.tree, groups, str(self.files[-1]), hints)
         for name in option_names(self.options):
             check_option(name, self.tree, groups)
 

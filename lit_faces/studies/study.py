@@ -20,12 +20,12 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import fcntl
 import hashlib
+import io
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, Protocol, get_args
@@ -34,7 +34,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lit_faces.arguments import UsageError, find_class, suggestion
+from lit_faces.arguments import UsageError, find_class, parameters, suggestion
+from lit_faces.core.fields import field as field_of
+from lit_faces.core.fields import read_npz
+from lit_faces.core.files import BusyError, locked, replace_file
 from lit_faces.core.sample import TENSORS, FaceBatch, joined
 from lit_faces.core.seeding import derive_seed, generator_for
 from lit_faces.core.shipped import Kind, weights_path
@@ -129,18 +132,13 @@ class Study:
         for key in content:
             if key not in names:
                 raise UsageError(f"{where}: unknown key {key}{suggestion(str(key), names)}")
-        study = cls(**content)
-        known = {f.name for f in fields(Recipe)}
-        study.recipe = study.recipe or {}
-        for key in study.recipe:
-            if key not in known:
-                raise UsageError(f"{where}: unknown key recipe.{key}{suggestion(str(key), known)}")
         try:
-            Recipe(**study.recipe)
+            _check_types(content, where)
+            study = cls(**content)
+            study.recipe = study.recipe or {}
+            _check_recipe(study.recipe, where)
         except ValueError as error:
-            raise UsageError(f"{where}: {error}") from error
-        if not isinstance(study.synthetic, int) or study.synthetic < 1:
-            raise UsageError(f"{where}: synthetic: expected a number of images from 1, got {study.synthetic!r}")
+            raise UsageError(str(error)) from error
         for protocol in get_args(Protocol_):
             for number, block in enumerate(getattr(study, protocol)):
                 _check_block(block, f"{where}: {protocol}[{number}]")
@@ -155,15 +153,24 @@ class Study:
         Raises:
             UsageError: there is none.
         """
-        path = str(self.people.get("class_path", ""))
-        found = find_class(path, f"{where}: people.class_path")
-        if found is None or set(self.people) - {"class_path", "init_args"}:
+        if set(self.people) - {"class_path", "init_args"} or "class_path" not in self.people:
             raise UsageError(f"{where}: people: expected class_path (dotted) and init_args, got {self.people}")
+        found = find_class(self.people["class_path"], f"{where}: people.class_path", People)
+        if found is None:
+            raise UsageError(f"{where}: people.class_path: expected a dotted path, got {self.people['class_path']}")
+        names = parameters(found)
+        for key in field_of(self.people, "init_args", dict, f"{where}: people", default={}):
+            if names is not None and key not in names:
+                raise UsageError(f"{where}: unknown key people.init_args.{key}{suggestion(str(key), names)}")
         return found
 
     def stream(self) -> People:
         """The people."""
-        return self.stream_class()(**self.people.get("init_args", {}))
+        cls = self.stream_class()
+        try:
+            return cls(**self.people.get("init_args", {}))
+        except TypeError as error:
+            raise UsageError(f"study: people.init_args: {error}") from error
 
     def cells(self) -> list[Cell]:
         """Everything that is asked, once each; sequences first, for they are the longest."""
@@ -189,12 +196,50 @@ class Study:
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
+def _check_types(content: Mapping[str, Any], where: str) -> None:
+    """Compare the values of a study file with what they are for.
+
+    Raises:
+        ValueError: names the key.
+    """
+    for name in ("detector", "generator"):
+        field_of(content, name, str, where, minimum=1, default="")
+    field_of(content, "people", dict, where, default={})
+    for name in get_args(Protocol_):
+        field_of(content, name, list, where, of=dict, maximum=1000, default=[])
+    field_of(content, "seeds", list, where, of=int, minimum=1, maximum=1000, default=[])
+    for name, most in (("fisher_samples", 100_000), ("synthetic", 100_000)):
+        field_of(content, name, int, where, minimum=1, maximum=most, default=1)
+    if not isinstance(content.get("capacity", 1), str):
+        field_of(content, "capacity", int, where, minimum=1, default=1)
+    if content.get("recipe") is not None:
+        field_of(content, "recipe", dict, where, default={})
+
+
+def _check_recipe(recipe: Mapping[str, Any], where: str) -> None:
+    """Compare the values of a recipe with what they are for.
+
+    Raises:
+        ValueError: names the key, and the nearest that exists.
+    """
+    known = {f.name for f in fields(Recipe)}
+    for key in recipe:
+        if key not in known:
+            raise UsageError(f"{where}: unknown key recipe.{key}{suggestion(str(key), known)}")
+    try:
+        Recipe(**recipe)
+    except ValueError as error:
+        raise UsageError(f"{where}: {error}") from error
+
+
 def _listed(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
 
 def _check_block(block: Any, where: str) -> None:
     keys = {"methods", "k", "images", "seeds"}
+    for seed in _listed(block.get("seeds", [])) if isinstance(block, dict) else []:
+        field_of({"seeds": seed}, "seeds", int, where)
     if not isinstance(block, dict) or not {"methods", "k"} <= set(block) <= keys:
         raise UsageError(f"{where}: expected methods and k, and perhaps images and seeds, got {block}")
     for method in _listed(block["methods"]):
@@ -204,7 +249,7 @@ def _check_block(block: Any, where: str) -> None:
         if images not in get_args(Images):
             raise UsageError(f"{where}: unknown images {images}{suggestion(str(images), get_args(Images))}")
     for k in _listed(block["k"]):
-        if not isinstance(k, int) or k < 0:
+        if not isinstance(k, int) or isinstance(k, bool) or k < 0:
             raise UsageError(f"{where}: k: expected whole numbers of frames, 0 or more, got {k}")
 
 
@@ -262,10 +307,7 @@ class Worker:
     def run(self, cell: Cell) -> None:
         """Do what is left of a cell; nothing if another process is at it."""
         folder = self.out / "cells" / cell.key
-        folder.mkdir(parents=True, exist_ok=True)
-        with _lock(folder / "lock") as mine:
-            if not mine:
-                return
+        with contextlib.suppress(BusyError), locked(folder, "study"):
             order = self.order(cell)
             if all((folder / f"{step:03d}.npz").is_file() for step in range(len(order))):
                 return
@@ -317,8 +359,10 @@ class Worker:
     def _strangers(self, learner: PersonalLearner) -> Tensor:
         """Readings of people who are never learnt; known already where the method leaves the detector alone."""
         if learner.method == "none" or learner.method in (*ZERO_SHOT, *CLOSED_FORM):
-            with np.load(self.start_file) as content:
-                return torch.from_numpy(content["generic"].astype(np.float32))
+            arrays = read_npz(self.start_file, "remove it and run the study again")
+            if "generic" not in arrays:
+                raise ValueError(f"{self.start_file}: generic is missing; remove it and run the study again")
+            return torch.from_numpy(arrays["generic"].astype(np.float32))
         return learner.predict(self.people.generic().image)
 
     def frames(self, cell: Cell, person: int) -> FaceBatch:
@@ -334,8 +378,7 @@ class Worker:
         """Images made from a person's photo; kept in the study's folder."""
         file = self.out / "synthetic" / f"{person:03d}.safetensors"
         if not file.is_file():
-            file.parent.mkdir(parents=True, exist_ok=True)
-            with _lock(file.with_suffix(".lock"), wait=True):
+            with locked(file.parent, "study", wait=True, name=f"{file.stem}.lock"):
                 if not file.is_file():
                     self._synthesise(person, file)
         return load_faces(file)
@@ -374,29 +417,23 @@ def save_faces(path: Path, faces: FaceBatch) -> None:
 def load_faces(path: Path) -> FaceBatch:
     """Read what :func:`save_faces` wrote."""
     tensors, card = load_weights(path)
-    return FaceBatch(**tensors, subject=list(card["subject"]), source=list(card["source"]))
+    count = len(tensors["image"]) if "image" in tensors else 0
+    words: dict[str, Any] = {
+        name: field_of(card, name, list, path, of=str, minimum=count, maximum=count) for name in ("subject", "source")
+    }
+    if missing := set(TENSORS) - set(tensors):
+        raise ValueError(f"{path}: {sorted(missing)[0]} is missing: remove the file and run the study again")
+    content: dict[str, Any] = {**{name: tensors[name] for name in TENSORS}, **words}
+    return FaceBatch(**content)
 
 
 def _write_npz(path: Path, readings: Mapping[str, Tensor], **facts: float) -> None:
     """Readings as float16 (steps of 0.002 at most), and a few numbers; atomically."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.npz")
     arrays: dict[str, Any] = {name: value.numpy().astype(np.float16) for name, value in readings.items()}
     arrays.update({name: np.asarray(value) for name, value in facts.items()})
-    np.savez(temporary, **arrays)
-    os.replace(temporary, path)
-
-
-@contextlib.contextmanager
-def _lock(path: Path, wait: bool = False) -> Iterator[bool]:
-    """Whether this process holds the file; the lock falls with the process."""
-    with path.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-            return
-        yield True
+    content = io.BytesIO()
+    np.savez(content, **arrays)
+    replace_file(path, content.getvalue())
 
 
 def missing_steps(study: Study, out: Path, people: int) -> int:
