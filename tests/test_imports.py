@@ -15,7 +15,7 @@ ABOVE = {
     "tasks": set(),
     "reports": {"slurm"},
     "callbacks": {"tasks", "reports", "slurm"},
-    "persons": {"tasks", "reports"},
+    "persons": {"tasks", "reports", "arguments"},
     "studies": {"tasks", "reports", "persons", "arguments"},
 }
 LIGHTNING = {"pytorch_lightning", "lightning", "lightning_fabric"}
