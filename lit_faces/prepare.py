@@ -13,10 +13,6 @@ from pathlib import Path
 from typing import Any
 
 PROGRAM = "python -m lit_faces.prepare"
-READERS = (
-    "disfa", "disfa_plus", "bp4d", "bp4d_plus", "ck_plus", "unbc", "rafdb", "affectnet", "fer2013", "affwild2",
-    "emotionet", "folder", "generated",
-)  # fmt: skip
 _SHOWN = 8  # problems on the screen; failures.csv has all
 _SHEET = (8, 4)
 
@@ -27,7 +23,7 @@ def build_parser(name: str | None = None) -> argparse.ArgumentParser:
         prog=PROGRAM if name is None else f"{PROGRAM} {name}",
         description="Decode a data set as it is shipped, find the faces, align and crop them, and write shards with "
         "labels. Goes on where it was killed; what cannot be read is listed in failures.csv.",
-        epilog=f"sets: {', '.join(READERS)}; `{PROGRAM} NAME --help` shows a set's own options. "
+        epilog=f"sets: {', '.join(reader_names())}; `{PROGRAM} NAME --help` shows a set's own options. "
         f"example: {PROGRAM} disfa --root /data/DISFA --out prepared/disfa --jobs 8",
     )
     if name is None:
@@ -60,6 +56,11 @@ def build_parser(name: str | None = None) -> argparse.ArgumentParser:
     return parser
 
 
+def reader_names() -> list[str]:
+    """Names of the sets: whatever ``data_modules`` holds a reader of."""
+    return list(importlib.import_module("data_modules").reader_names())
+
+
 def reader_class(name: str) -> Any:
     """The reader of a set, found by its name as experiments find their data modules.
 
@@ -68,8 +69,8 @@ def reader_class(name: str) -> Any:
     """
     from lit_faces.arguments import UsageError, suggestion
 
-    if name not in READERS:
-        raise UsageError(f"no data set {name!r}{suggestion(name, READERS)}")
+    if name not in (known := reader_names()):
+        raise UsageError(f"no data set {name!r}{suggestion(name, known)}")
     return importlib.import_module(f"data_modules.{name}").READER
 
 
@@ -78,7 +79,7 @@ def main(argv: list[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     if not argv or argv[0].startswith("-"):
         build_parser().parse_args(argv or ["--help"])
-        print(f"{PROGRAM}: the name of the set comes first: {', '.join(READERS)}", file=sys.stderr)
+        print(f"{PROGRAM}: the name of the set comes first: {', '.join(reader_names())}", file=sys.stderr)
         return 2
     from lit_faces.arguments import UsageError
 

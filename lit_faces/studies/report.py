@@ -3,6 +3,7 @@
 results.parquet   one row a (cell, step, evaluated person): ICC(3,1) and MAE by AU, before and after
 summary.md        one row a (protocol, method, k, images): gain, drop, transfer, with intervals over people
 summary.json      the same for programs, and what it was made with
+results.json      gain and drop by flat name, for `report`
 *.png             see :mod:`lit_faces.studies.plots`
 """
 
@@ -47,6 +48,7 @@ def write_report(study: Study, out: Path, wandb: str = "disabled") -> tuple[str,
     replace_file(out / "summary.md", text.encode())
     about = {"synthetic/pictures": set_sizes(out), "fingerprint": study.fingerprint()}
     write_json(out / "summary.json", {"lines": [asdict(line) for line in lines], **about, **circumstances()})
+    write_json(out / "results.json", {**_flat(lines), **circumstances()})
     plots = draw(rows, lines, out, truth)
     with tracked("study", wandb, out, {"fingerprint": study.fingerprint()}) as tracker:
         if tracker is not None:
@@ -54,6 +56,15 @@ def write_report(study: Study, out: Path, wandb: str = "disabled") -> tuple[str,
             tracker.table("tables/methods", columns, [[_plain(asdict(line)[key]) for key in columns] for line in lines])
             tracker.pictures({_caption(path): path for path in plots})
     return text, plots
+
+
+def _flat(lines: Sequence[Line]) -> dict[str, float]:
+    """Figures by name, for :mod:`lit_faces.report`."""
+    figures = {}
+    for line in lines:
+        condition = f"{line.protocol}/{line.method}/k{line.k}/{line.images}"
+        figures |= {f"{condition}/gain": line.gain[0], f"{condition}/drop": line.drop[0]}
+    return figures
 
 
 def _plain(value: Any) -> Any:

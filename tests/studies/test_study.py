@@ -133,6 +133,7 @@ def test_the_command_writes_table_parquet_and_plots_and_more_cells_may_come(cont
     rows = parquet.read_table(out / "results.parquet").to_pylist()
     assert len(rows) == 2 * 3 * (3 + 1) + 4 * 3 * 2
     assert {row["protocol"] for row in rows} == {"sequence", "single"}
+    assert json.loads((out / "results.json").read_text())["single/finetune/k0/real/gain"] == 0
     for name in ("summary.md", "plane.png", "aus.png", "gain_k.png", "r_finetune.png"):
         assert (out / name).stat().st_size > 100, name
     lines = json.loads((out / "summary.json").read_text())["lines"]
