@@ -32,6 +32,7 @@ from numpy.typing import NDArray
 
 from lit_faces.core.facs import AU_KEYS, EMOTIONS, NUM_AUS
 from lit_faces.core.files import replace_file
+from lit_faces.core.geometry import resize_landmarks
 from lit_faces.core.sample import FaceBatch
 
 MANIFEST, INDEX, LAYOUT = "manifest.json", "index.arrow", 1
@@ -343,7 +344,7 @@ class ShardSet:
         self._decode_all(*jobs[0])  # one share here: a waiting thread more would only fight for the interpreter
         marks = self.landmarks[index].reshape(-1, 68, 2)
         if size != own:
-            marks = (marks + 0.5) * (size / own) - 0.5
+            marks = resize_landmarks(marks, size / own)
         words = {name: self.words[name] for name in ("subject", "source")}
         batch = FaceBatch(
             image=images,

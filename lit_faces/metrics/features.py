@@ -13,8 +13,8 @@ from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
+from lit_faces.core.geometry import resize_images
 from lit_faces.core.landmarks import EMBEDDING_SIZE, FaceAnalyser, centred_box
 from lit_faces.core.weights import load_checkpoint, load_state, load_weights
 
@@ -154,9 +154,7 @@ class TimmFeatures:
     def __call__(self, images: Tensor) -> Features:
         """Features of uint8 (B, 3, H, W), resized to the model's own input size."""
         network: Any = self.network.to(images.device)
-        resized = functional.interpolate(
-            images.float() / 255, self.size, mode="bilinear", antialias=True, align_corners=False
-        )
+        resized = resize_images(images.float() / 255, *self.size)
         maps = network.forward_features((resized - self.mean.to(resized)) / self.std.to(resized))
         features = network.forward_head(maps, pre_logits=True)
         return Features(features.float(), network.forward_head(maps).float())

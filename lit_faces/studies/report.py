@@ -60,7 +60,7 @@ def write_report(study: Study, out: Path, wandb: str = "disabled") -> tuple[str,
 
 def _flat(lines: Sequence[Line]) -> dict[str, float]:
     """Figures by name, for :mod:`lit_faces.report`."""
-    figures = {}
+    figures: dict[str, float] = {}
     for line in lines:
         condition = f"{line.protocol}/{line.method}/k{line.k}/{line.images}"
         figures |= {f"{condition}/gain": line.gain[0], f"{condition}/drop": line.drop[0]}
