@@ -195,7 +195,7 @@ def _split(faces: FaceBatch, args: argparse.Namespace, size: int) -> tuple[FaceB
     if not bool(faces.au_intensity.isfinite().any()) and args.method not in ZERO_SHOT:
         raise ValueError(f"{args.person}: no AU is coded in any face: labels.csv needs columns such as au6, au17")
     if args.test is not None:
-        return faces, read_labelled(args.test, size), str(args.test)
+        return faces, read_labelled(args.test, size, need="intensity"), str(args.test)
     count = min(round(args.held_out * len(faces)), len(faces) - 1)
     if count < 4:
         return faces, faces, "the faces that were learnt from (too few to hold some out): says nothing of new pictures"
@@ -212,7 +212,7 @@ def _set_or_rendered(path: Path | None, size: int, first: int, frames: int, each
     from lit_faces.rendering.renderer import FaceRenderer
 
     if path is not None:
-        return read_labelled(path, size)
+        return read_labelled(path, size, need="intensity")
     renderer = FaceRenderer(max(32, -(-size // 8) * 8), **POPULATION)  # type: ignore[arg-type]
     index = torch.arange(frames)
     return renderer.render(first + index // each, index % each)

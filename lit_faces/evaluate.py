@@ -114,6 +114,7 @@ def main(argv: list[str] | None = None) -> int:
     if args.resamples < 0:
         print(f"{PROGRAM}: --resamples must be 0 or more, got {args.resamples}", file=sys.stderr)
         return 2
+    from lit_faces.core.files import replace_file
     from lit_faces.core.labelled import read_labelled
     from lit_faces.reports.plots import plot_readings
     from lit_faces.reports.results import circumstances, write_json
@@ -121,7 +122,7 @@ def main(argv: list[str] | None = None) -> int:
 
     try:
         detector = load_detector(args.detector)
-        faces = read_labelled(args.data, detector.size)
+        faces = read_labelled(args.data, detector.size, need="any")
     except (ValueError, OSError) as error:
         print(f"{PROGRAM}: {error}", file=sys.stderr)
         return 2
@@ -133,7 +134,7 @@ def main(argv: list[str] | None = None) -> int:
     if args.out is not None:
         facts = {"run/detector": str(args.detector), "run/data": str(args.data), "run/seed": args.seed}
         write_json(args.out / "results.json", {**result, **facts, **circumstances()})
-        (args.out / "table.md").write_text(table(result), encoding="utf-8")
+        replace_file(args.out / "table.md", table(result).encode())
         for path in plot_readings(result, faces.au_intensity, reading.intensity, args.out):
             print(path)
     return 0

@@ -74,7 +74,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--plan-only", action="store_true", help="print the plan's table and stop")
     parser.add_argument("--drive", type=Path, metavar="CLIP", help="also let the person act like this clip")
     parser.add_argument("--drive-face", type=int, help="which person of that clip")
-    parser.add_argument("--drive-frames", type=int, default=300, help="frames of it, at most (default: 300)")
+    parser.add_argument(
+        "--drive-frames", type=int, default=300, help="frames of it, at most, spread over all of it (default: 300)"
+    )
     return parser
 
 
@@ -134,7 +136,7 @@ def plan_of(args: argparse.Namespace) -> Plan:
     if args.prior is not None:
         if args.plan != "natural":
             raise ValueError(f"--prior belongs to --plan natural, not {args.plan}")
-        prior = prior_of(read_labelled(args.prior, 32).au_intensity)
+        prior = prior_of(read_labelled(args.prior, 32, need="intensity").au_intensity)
     return make_plan(args.plan, args.n, args.seed, prior)
 
 
@@ -281,15 +283,15 @@ def _driving_clip(args: argparse.Namespace) -> Any:
         return None
     if args.drive_frames < 1:
         raise ValueError(f"--drive-frames: expected 1 or more, got {args.drive_frames}")
-    return faces_of_clip(args.drive, 128, args.drive_face, args.drive_frames, every=1)
+    return faces_of_clip(args.drive, 128, args.drive_face, args.drive_frames)
 
 
 def drive(args: argparse.Namespace, source: PersonSource, detector: Any, clip: Any) -> Path:
-    """Write ``driven.webm`` (the clip beside the person) and ``driven.png``."""
+    """Write ``driven.webm`` (the clip beside the person, as long as the clip) and ``driven.png``."""
     import torch
 
-    from lit_faces.core.clips import write_video
     from lit_faces.core.sample import collate
+    from lit_faces.core.video import write_video
     from lit_faces.persons.generators import load_generator
     from lit_faces.persons.landmark_model import LandmarkModel
     from lit_faces.persons.sets import drive_pictures
@@ -299,15 +301,21 @@ def drive(args: argparse.Namespace, source: PersonSource, detector: Any, clip: A
     faces = collate(clip.samples)
     fits, level = acting(faces, LandmarkModel(), detector.predict_au)
     made = drive_pictures(load_generator(args.generator), source, fits, level)
-    side = torch.cat([faces.image, made], 3)
+    side = clip.beside(made)
     video = write_video(
         args.out / "driven.webm",
         torch.nn.functional.interpolate(side.float(), scale_factor=2, mode="bicubic")
         .round()
         .clamp(0, 255)
         .to(torch.uint8),
-        clip.rate,
+        [look.seconds for look in clip.looks],
+        clip.duration,
     )
+    without = sum(look.sample is None for look in clip.looks)
+    if without:
+        print(f"{args.drive}: no face in {without} of {clip.sampled} frames; the last expression is kept there")
+    for note in clip.notes:
+        print(f"{args.drive}: {note}")
     pick = torch.linspace(0, len(made) - 1, min(10, len(made))).round().long()
     save_grid(
         torch.cat([faces.image[pick], made[pick]]), len(pick), args.out / "driven.png", ["clip", source.name[:10]], []

@@ -10,18 +10,16 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from lit_faces.command import run_command
-
-PROGRAM = "python -m lit_faces.report"
+from lit_faces.command import program, run_command
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser(
-        prog=PROGRAM,
+        prog=program("report"),
         description="Runs side by side in one HTML file: pictures first, then tables and curves. No network. Runs that "
         "are not finished are named and left out.",
-        epilog=f"example: {PROGRAM} runs/au6_17/20261123-120000 runs/smoke/20261123-130000 --out report.html",
+        epilog=f"example: {program('report')} runs/au6_17/20261123-120000 runs/smoke/20261123-130000 --out report.html",
     )
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folder with results.json")
     parser.add_argument("--out", type=Path, help="HTML file (default: report.html in the first run's folder)")
@@ -32,7 +30,7 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     """Run the command; returns the exit code."""
     args = build_parser().parse_args(argv)
-    return run_command(PROGRAM, lambda: print(report(args.runs, args.out, args.pictures)))
+    return run_command(program("report"), lambda: print(report(args.runs, args.out, args.pictures)))
 
 
 def report(folders: Sequence[Path], out: Path | None = None, pictures: int = 16) -> Path:
@@ -56,7 +54,7 @@ def report(folders: Sequence[Path], out: Path | None = None, pictures: int = 16)
         raise ValueError(f"--pictures: expected 0 or more, got {pictures}")
     runs, left_out = read_runs(folders)
     for line in left_out:
-        print(f"{PROGRAM}: left out: {line}", file=sys.stderr)
+        print(f"{program('report')}: left out: {line}", file=sys.stderr)
     return write_report(runs, out or folders[0] / "report.html", pictures)
 
 

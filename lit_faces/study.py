@@ -8,12 +8,11 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lit_faces.command import run_command
+from lit_faces.command import program, run_command
 
 if TYPE_CHECKING:
     from lit_faces.studies.description import Study
 
-PROGRAM = "python -m lit_faces.study"
 _SIGNATURE = "study.txt"
 
 
@@ -22,10 +21,10 @@ def build_parser() -> argparse.ArgumentParser:
     from lit_faces.reports.tracking import add_wandb_argument
 
     parser = argparse.ArgumentParser(
-        prog=PROGRAM,
+        prog=program("study"),
         description="Learn people one after another by every method, and say what each gains and what it forgets. Goes "
         "on where it was killed; more processes or machines may work on the same --out at once.",
-        epilog=f"example: {PROGRAM} experiments/study/personal.yaml --jobs 2",
+        epilog=f"example: {program('study')} experiments/study/personal.yaml --jobs 2",
     )
     parser.add_argument("study", type=Path, help="what is compared (experiments/study/*.yaml)")
     parser.add_argument("--out", type=Path, help="the study's folder (default: runs/study/<name of the file>)")
@@ -41,7 +40,7 @@ def main(argv: list[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
     out = args.out or Path("runs") / "study" / args.study.stem
     return run_command(
-        PROGRAM,
+        program("study"),
         lambda: run_study(args.study, out, args.jobs, args.wandb, not args.report, args.dry_run),
         "the same command goes on where it stopped",
     )
@@ -122,7 +121,7 @@ def _learn(study: Study, out: Path, jobs: int) -> bool:
             learn(study, out, jobs, progress)
         except BrokenProcessPool:
             hint = "the same command goes on where it stopped, with fewer --jobs perhaps"
-            print(f"{PROGRAM}: error: a process was killed (out of memory?); {hint}", file=sys.stderr)
+            print(f"{program('study')}: error: a process was killed (out of memory?); {hint}", file=sys.stderr)
             return False
     return True
 

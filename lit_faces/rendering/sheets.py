@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from lit_faces.core.facs import AU_INDEX, NUM_AUS
+from lit_faces.core.files import replacing
 from lit_faces.rendering.renderer import FaceRenderer
 
 POSES = ((-40.0, 0.0), (-20.0, 0.0), (0.0, 0.0), (20.0, 0.0), (40.0, 0.0), (0.0, -18.0), (0.0, 18.0))
@@ -34,7 +35,8 @@ def save_grid(images: Tensor, columns: int, path: Path, row_titles: list[str], c
     for r, title in enumerate(row_titles):
         draw.text((3, top + r * size + size // 2 - 5), title, fill="black")
     path.parent.mkdir(parents=True, exist_ok=True)
-    sheet.save(path)
+    with replacing(path) as temporary:
+        sheet.save(temporary)
     return path
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from lit_faces.core.csv_files import read_own
 
 RESULTS = "results.json"
 _SKIPPED = {"wandb", "rejected", "checkpoints"}
@@ -117,13 +118,12 @@ def _curves(path: Path) -> dict[str, list[tuple[float, float]]]:
     if not path.is_file():
         return {}
     curves: dict[str, list[tuple[float, float]]] = {}
-    with path.open(newline="", encoding="utf-8", errors="replace") as handle:
-        for row in csv.DictReader(handle):
-            try:
-                step = float(row.get("step") or "nan")
-                known = {k: float(v) for k, v in row.items() if k not in ("step", "epoch", None) and v}
-            except ValueError:
-                continue
-            for name, value in known.items():
-                curves.setdefault(name, []).append((step, value))
+    for row in read_own(path.read_bytes())[1]:
+        try:
+            step = float(row.get("step") or "nan")
+            known = {k: float(v) for k, v in row.items() if k not in ("step", "epoch") and v}
+        except ValueError:
+            continue
+        for name, value in known.items():
+            curves.setdefault(name, []).append((step, value))
     return {name: points for name, points in curves.items() if len(points) > 1}

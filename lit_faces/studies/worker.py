@@ -122,7 +122,7 @@ class Worker:
         """Do what is left of a cell; nothing if another process is at it."""
         folder = self.out / "cells" / cell.key
         try:
-            with locked(folder, _MAKING, name="lock"):
+            with locked(folder, _MAKING):
                 order = self.order(cell)
                 if all((folder / f"{step:03d}.npz").is_file() for step in range(len(order))):
                     return
