@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 
 from data_modules.cropping import BLACK, Clock, encode, face_crop
 from data_modules.reader import Clip, Problem, Reader, frame_ranges
+from lit_faces.core.fields import read_json
 from lit_faces.core.files import replace_file
 from lit_faces.core.shards import ShardWriter, shard_name, shard_state, write_index
 
@@ -240,7 +241,7 @@ def _check_settings(out: Path, wanted: dict[str, Any]) -> None:
     path = out / "settings.json"
     text = json.dumps(wanted, indent=1, sort_keys=True) + "\n"
     if path.is_file():
-        found = json.loads(path.read_text())
+        found = read_json(path, "choose another --out, or --overwrite")
         for name in sorted(set(found) | set(wanted)):
             if found.get(name) != json.loads(text).get(name):
                 raise ValueError(

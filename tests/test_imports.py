@@ -16,7 +16,7 @@ ABOVE = {
     "reports": {"slurm"},
     "callbacks": {"tasks", "reports", "slurm"},
     "runs": {"tasks", "reports", "callbacks", "slurm", "arguments", "command"},
-    "persons": {"tasks", "reports", "arguments"},
+    "persons": {"tasks", "reports"},
     "studies": {"tasks", "reports", "persons", "arguments"},
 }
 LIGHTNING = {"pytorch_lightning", "lightning", "lightning_fabric"}

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lit_faces.arguments import UsageError, find_class, parameters, suggestion
+from lit_faces.core.classes import find_class
+from lit_faces.core.fields import field
 from lit_faces.core.shipped import weights_path
-from lit_faces.core.weights import load_weights
+from lit_faces.core.weights import check_card, load_weights
+from lit_faces.core.words import UsageError
 from lit_faces.models.generators.base import Generator
 from lit_faces.models.generators.fused import FusedGenerator
 from lit_faces.tasks.reenactment import KIND, ReenactmentGAN
@@ -45,38 +46,22 @@ def built(card: Mapping[str, Any], where: str) -> Generator:
         ValueError: of another kind of file, or a class that is missing, is no generator, or refuses its arguments.
             Nothing that is no generator is called.
     """
-    kind = card.get("kind")
-    if kind != KIND:
-        raise ValueError(f"{where}: expected weights of a generator (kind {KIND!r}), its card says {kind!r}")
-    described = card.get("network")
-    if described is None:
+    check_card(where, card, KIND, "the weights of a generator", "give the generator.safetensors that fit has exported")
+    if "network" not in card:
         return FusedGenerator()
-    if not isinstance(described, Mapping) or set(described) != {"class_path", "init_args"}:
-        raise ValueError(f"{where}: card: network: expected class_path and init_args, got {described!r:.80}")
-    path, arguments = described["class_path"], described["init_args"]
-    if not isinstance(path, str) or not isinstance(arguments, dict):
-        raise ValueError(f"{where}: card: network: expected a dotted name and a mapping, got {described!r:.80}")
-    cls = _generator_class(path, where)
-    known = parameters(cls)
-    for name in arguments:
-        if known is not None and name not in known:
-            raise ValueError(f"{where}: card: {path} takes no {name!r}{suggestion(name, known)}")
+    network = field(card, "network", dict, where)
+    path = field(network, "class_path", str, f"{where}: network", minimum=1)
+    arguments = field(network, "init_args", dict, f"{where}: network")
     try:
-        return cls(**arguments)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise ValueError(f"{where}: card: {path} cannot be built with {arguments!r:.120}: {error}") from error
-
-
-def _generator_class(path: str, where: str) -> type[Generator]:
-    try:
-        found = find_class(path, f"{where}: card: network.class_path")
-    except (UsageError, ImportError, ValueError) as error:
+        found = find_class(path, f"{where}: network.class_path", Generator)
+    except UsageError as error:
         raise ValueError(
-            f"{error}; a generator of one's own must be importable: run this where its file is, or put the folder on "
+            f"{error}; a generator of one's own must be importable: run this where its file is, or put its folder on "
             "PYTHONPATH"
         ) from error
-    if found is None or not issubclass(found, Generator) or inspect.isabstract(found):
-        raise ValueError(
-            f"{where}: card: network.class_path: expected a child of {Generator.__module__}.Generator, got {path!r}"
-        )
-    return found
+    if found is None:
+        raise ValueError(f"{where}: network.class_path: expected the dotted path of a Generator, found {path!r:.80}")
+    try:
+        return found(**arguments)  # type: ignore[no-any-return]  # a Generator, as was checked
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(f"{where}: network: {path} cannot be built with {arguments!r:.120}: {error}") from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lit_faces.core.csv_files import read_own
+from lit_faces.core.fields import read_json
 
 RESULTS = "results.json"
 _SKIPPED = {"wandb", "rejected", "checkpoints"}
@@ -105,12 +105,9 @@ def _results(path: Path) -> dict[str, Any]:
         hint = f"; did you mean {near[-1]}?" if near else ""
         raise Unfinished(f"{path}: not finished: no {RESULTS} there{hint}")
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-        if not isinstance(content, dict):
-            raise ValueError(f"expected an object, found {type(content).__name__}")
-    except (ValueError, RecursionError) as error:
-        raise Unfinished(f"{file}: damaged, or written half ({error}); run the job again") from error
-    return content
+        return read_json(file, "run the job again")
+    except ValueError as error:
+        raise Unfinished(str(error)) from error
 
 
 def _curves(path: Path) -> dict[str, list[tuple[float, float]]]:

@@ -21,7 +21,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, Protocol, get_args
 
-from lit_faces.arguments import UsageError, find_class, suggestion
+from lit_faces.arguments import UsageError, find_class, parameters, suggestion
+from lit_faces.core.fields import field as field_of
 from lit_faces.core.sample import FaceBatch
 from lit_faces.core.shipped import Kind, weights_path
 from lit_faces.persons import sets
@@ -32,6 +33,12 @@ from lit_faces.persons.verify import LABELS
 
 Images = Literal["real", "real+synthetic", "synthetic", "wrong"]
 Protocol_ = Literal["sequence", "single"]
+#: What some keys may say; a natural plan needs the AU vectors of a data set.
+_WORDS = {
+    "plan": tuple(plan for plan in PLANS if plan != "natural"),
+    "labels": LABELS,
+    "source_au": ("auto", "detector", "neutral"),
+}
 VERSION = 2  # raise it when the same study gives other results; 2: sets as `generate` makes them, verified
 
 
@@ -126,17 +133,13 @@ class Study:
         for key in content:
             if key not in names:
                 raise UsageError(f"{where}: unknown key {key}{suggestion(str(key), names)}")
-        study = cls(**content)
-        known = {f.name for f in fields(Recipe)}
-        study.recipe = study.recipe or {}
-        for key in study.recipe:
-            if key not in known:
-                raise UsageError(f"{where}: unknown key recipe.{key}{suggestion(str(key), known)}")
         try:
-            Recipe(**study.recipe)
+            _check_types(content, where)
+            study = cls(**content)
+            study.recipe = study.recipe or {}
+            _check_recipe(study.recipe, where)
         except ValueError as error:
-            raise UsageError(f"{where}: {error}") from error
-        study._check_set(where)
+            raise UsageError(str(error)) from error
         for protocol in get_args(Protocol_):
             for number, block in enumerate(getattr(study, protocol)):
                 _check_block(block, f"{where}: {protocol}[{number}]")
@@ -144,19 +147,6 @@ class Study:
             raise UsageError(f"{where}: nothing to do: expected seeds, and blocks under sequence or single")
         study.stream_class(where)
         return study
-
-    def _check_set(self, where: str) -> None:
-        for name in ("synthetic", "attempts"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise UsageError(f"{where}: {name}: expected a whole number from 1, got {value!r}")
-        plans = [plan for plan in PLANS if plan != "natural"]
-        for name, known in (("plan", plans), ("labels", list(LABELS)), ("verify", [True, False])):
-            if getattr(self, name) not in known:
-                found = getattr(self, name)
-                raise UsageError(f"{where}: {name}: expected one of {', '.join(map(str, known))}, got {found!r}")
-        if self.source_au not in ("auto", "detector", "neutral"):
-            raise UsageError(f"{where}: source_au: expected auto, detector or neutral, got {self.source_au!r}")
 
     def settings(self) -> sets.Settings:
         """How a person's set is made."""
@@ -172,15 +162,24 @@ class Study:
         Raises:
             UsageError: there is none.
         """
-        path = str(self.people.get("class_path", ""))
-        found = find_class(path, f"{where}: people.class_path")
-        if found is None or set(self.people) - {"class_path", "init_args"}:
+        if set(self.people) - {"class_path", "init_args"} or "class_path" not in self.people:
             raise UsageError(f"{where}: people: expected class_path (dotted) and init_args, got {self.people}")
+        found = find_class(self.people["class_path"], f"{where}: people.class_path", People)
+        if found is None:
+            raise UsageError(f"{where}: people.class_path: expected a dotted path, got {self.people['class_path']}")
+        names = parameters(found)
+        for key in field_of(self.people, "init_args", dict, f"{where}: people", default={}):
+            if names is not None and key not in names:
+                raise UsageError(f"{where}: unknown key people.init_args.{key}{suggestion(str(key), names)}")
         return found
 
     def stream(self) -> People:
         """The people."""
-        return self.stream_class()(**self.people.get("init_args", {}))
+        cls = self.stream_class()
+        try:
+            return cls(**self.people.get("init_args", {}))
+        except TypeError as error:
+            raise UsageError(f"study: people.init_args: {error}") from error
 
     def cells(self) -> list[Cell]:
         """Everything that is asked, once each; sequences first, for they are the longest."""
@@ -207,12 +206,53 @@ class Study:
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
+def _check_types(content: Mapping[str, Any], where: str) -> None:
+    """Compare the values of a study file with what they are for.
+
+    Raises:
+        ValueError: names the key.
+    """
+    for name in ("detector", "generator", "judge"):
+        field_of(content, name, str, where, minimum=1, default="")
+    field_of(content, "people", dict, where, default={})
+    for name in get_args(Protocol_):
+        field_of(content, name, list, where, of=dict, maximum=1000, default=[])
+    field_of(content, "seeds", list, where, of=int, minimum=1, maximum=1000, default=[])
+    for name, most in (("fisher_samples", 100_000), ("synthetic", 100_000), ("attempts", 1000)):
+        field_of(content, name, int, where, minimum=1, maximum=most, default=1)
+    for name, known in _WORDS.items():
+        field_of(content, name, str, where, choices=known, default="")
+    field_of(content, "verify", bool, where, default=True)
+    if not isinstance(content.get("capacity", 1), str):
+        field_of(content, "capacity", int, where, minimum=1, default=1)
+    if content.get("recipe") is not None:
+        field_of(content, "recipe", dict, where, default={})
+
+
+def _check_recipe(recipe: Mapping[str, Any], where: str) -> None:
+    """Compare the values of a recipe with what they are for.
+
+    Raises:
+        ValueError: names the key, and the nearest that exists.
+    """
+    known = {f.name for f in fields(Recipe)}
+    for key in recipe:
+        if key not in known:
+            raise UsageError(f"{where}: unknown key recipe.{key}{suggestion(str(key), known)}")
+    try:
+        Recipe(**recipe)
+    except ValueError as error:
+        raise UsageError(f"{where}: {error}") from error
+
+
 def _listed(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
 
 def _check_block(block: Any, where: str) -> None:
     keys = {"methods", "k", "images", "seeds"}
+    for seed in _listed(block.get("seeds", [])) if isinstance(block, dict) else []:
+        field_of({"seeds": seed}, "seeds", int, where)
     if not isinstance(block, dict) or not {"methods", "k"} <= set(block) <= keys:
         raise UsageError(f"{where}: expected methods and k, and perhaps images and seeds, got {block}")
     for method in _listed(block["methods"]):
@@ -222,5 +262,5 @@ def _check_block(block: Any, where: str) -> None:
         if images not in get_args(Images):
             raise UsageError(f"{where}: unknown images {images}{suggestion(str(images), get_args(Images))}")
     for k in _listed(block["k"]):
-        if not isinstance(k, int) or k < 0:
+        if not isinstance(k, int) or isinstance(k, bool) or k < 0:
             raise UsageError(f"{where}: k: expected whole numbers of frames, 0 or more, got {k}")

@@ -13,7 +13,7 @@ from torch import Tensor
 from lit_faces.core.facs import AU_INDEX, AU_KEYS, AUS
 from lit_faces.metrics.bootstrap import bootstrap_over_subjects
 from lit_faces.reports.pictures import save_figure
-from lit_faces.studies.scores import Line, Paired, Truth, paired, read_npz, result_matrices
+from lit_faces.studies.scores import Line, Paired, Truth, paired, readings_of, result_matrices
 
 _METHOD_ORDER = ("none", "finetune", "ewc_replay", "joint")
 
@@ -120,7 +120,7 @@ def _by_au(
     rows: Sequence[Mapping[str, Any]], condition: tuple[int, str], out: Path, truth: Truth, path: Path
 ) -> list[Path]:
     """ICC by AU on the people who arrive: generic, fine-tuned, EWC + replay; 95 % over people."""
-    start = read_npz(out / "start.npz")
+    start = readings_of(out / "start.npz")
     found: dict[str, tuple[Paired, Tensor]] = {}
     for method in ("finetune", "ewc_replay"):
         wanted = ("sequence", method, *condition)

@@ -26,13 +26,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lit_faces.core.facs import AU_KEYS
+from lit_faces.core.facs import AU_KEYS, NUM_AUS
+from lit_faces.core.fields import field, read_npz
 from lit_faces.metrics.bootstrap import bootstrap_difference, bootstrap_over_subjects
 from lit_faces.metrics.continual import START, ResultMatrix
 from lit_faces.metrics.icc import icc_of_moments, pair_moments
 from lit_faces.studies.description import Cell, Study
 from lit_faces.studies.worker import Worker
 
+_AGAIN = "remove it and run the study again: that person is learnt anew"
 _FEWEST_ACTIVE = 2  # frames in which an AU must be seen, or its ICC on a few frames is an accident
 
 
@@ -70,21 +72,36 @@ def scores(labels: Tensor, readings: Tensor) -> tuple[np.ndarray, np.ndarray]:
 
 def collect(study: Study, out: Path, truth: Truth) -> list[dict[str, Any]]:
     """Every score of every finished step, with the generic detector's beside it."""
-    start = {name: scores(truth.labels[name], value) for name, value in read_npz(out / "start.npz").items()}
+    start = {name: scores(truth.labels[name], value) for name, value in readings_of(out / "start.npz").items()}
     rows = []
     for cell in study.cells():
         for file in sorted((out / "cells" / cell.key).glob("[0-9]*.npz")):
-            with np.load(file) as content:
-                person, seconds = int(content["person"]), float(content["seconds"])
-            for name, readings in read_npz(file).items():
+            person, seconds = _facts(file, len(truth.names))
+            for name, readings in readings_of(file).items():
                 rows.append(_row(cell, int(file.stem), person, seconds, name, truth, readings, start[name]))
     return rows
 
 
-def read_npz(file: Path) -> dict[str, Tensor]:
-    """Readings float32 (frames, 19) of a file that a worker wrote, by whose they are."""
-    with np.load(file) as content:
-        return {k: torch.from_numpy(content[k].astype(np.float32)) for k in content.files if content[k].ndim == 2}
+def readings_of(file: Path) -> dict[str, Tensor]:
+    """Readings float32 (frames, 19) of a file that a worker wrote, by whose they are.
+
+    Raises:
+        ValueError: damaged; names the file.
+    """
+    arrays = read_npz(file, _AGAIN)
+    found = {name: torch.from_numpy(a.astype(np.float32)) for name, a in arrays.items() if a.ndim == 2}
+    for name, value in found.items():
+        if value.shape[1] != NUM_AUS or not bool(value.isfinite().all()):
+            raise ValueError(f"{file}: {name}: expected finite readings (n, {NUM_AUS}); {_AGAIN}")
+    return found
+
+
+def _facts(file: Path, people: int) -> tuple[int, float]:
+    """Who was learnt, and in how many seconds."""
+    arrays = read_npz(file, _AGAIN)
+    plain = {name: value.item() for name, value in arrays.items() if value.ndim == 0}
+    person = field(plain, "person", int, file, minimum=0, maximum=people - 1)
+    return person, field(plain, "seconds", float, file, minimum=0)
 
 
 def _row(
@@ -159,7 +176,7 @@ def summarise(rows: Sequence[Mapping[str, Any]], out: Path, truth: Truth, resamp
     groups: dict[tuple[str, str, int, str], list[Mapping[str, Any]]] = {}
     for row in rows:
         groups.setdefault((row["protocol"], row["method"], row["k"], row["images"]), []).append(row)
-    start = read_npz(out / "start.npz")
+    start = readings_of(out / "start.npz")
     lines = []
     for (protocol, method, k, images), group in groups.items():
         own = [row for row in group if row["own"]]
@@ -207,7 +224,7 @@ def paired(rows: Sequence[Mapping[str, Any]], start: Mapping[str, Tensor], out: 
     for row in rows:
         cell = Cell(row["protocol"], row["method"], row["k"], row["images"], row["seed"])
         name = "generic" if row["evaluated"] == "generic" else f"p{truth.names.index(row['evaluated'])}"
-        found = read_npz(out / "cells" / cell.key / f"{row['step']:03d}.npz")[name]
+        found = readings_of(out / "cells" / cell.key / f"{row['step']:03d}.npz")[name]
         labels.append(truth.labels[name])
         after.append(found)
         before.append(start[name])

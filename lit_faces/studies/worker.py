@@ -26,6 +26,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lit_faces.core.fields import field as field_of
+from lit_faces.core.fields import read_npz
 from lit_faces.core.files import BusyError, locked, replacing
 from lit_faces.core.groups import disjoint
 from lit_faces.core.sample import TENSORS, FaceBatch, joined
@@ -170,8 +172,10 @@ class Worker:
     def _strangers(self, learner: PersonalLearner) -> Tensor:
         """Readings of people who are never learnt; known already where the method leaves the detector alone."""
         if learner.method == "none" or learner.method in (*ZERO_SHOT, *CLOSED_FORM):
-            with np.load(self.start_file) as content:
-                return torch.from_numpy(content["generic"].astype(np.float32))
+            arrays = read_npz(self.start_file, "remove it and run the study again")
+            if "generic" not in arrays:
+                raise ValueError(f"{self.start_file}: generic is missing; remove it and run the study again")
+            return torch.from_numpy(arrays["generic"].astype(np.float32))
         return learner.predict(self.people.generic().image)
 
     def frames(self, cell: Cell, person: int) -> FaceBatch:
@@ -231,7 +235,14 @@ def save_faces(path: Path, faces: FaceBatch) -> None:
 def load_faces(path: Path) -> FaceBatch:
     """Read what :func:`save_faces` wrote."""
     tensors, card = load_weights(path)
-    return FaceBatch(**tensors, subject=list(card["subject"]), source=list(card["source"]))
+    count = len(tensors["image"]) if "image" in tensors else 0
+    words: dict[str, Any] = {
+        name: field_of(card, name, list, path, of=str, minimum=count, maximum=count) for name in ("subject", "source")
+    }
+    if missing := set(TENSORS) - set(tensors):
+        raise ValueError(f"{path}: {sorted(missing)[0]} is missing: remove the file and run the study again")
+    content: dict[str, Any] = {**{name: tensors[name] for name in TENSORS}, **words}
+    return FaceBatch(**content)
 
 
 def _write_npz(path: Path, readings: Mapping[str, Tensor], **facts: float) -> None:

@@ -24,7 +24,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from lit_faces.core.sample import FaceBatch
 from lit_faces.core.shipped import initial_weights
-from lit_faces.core.weights import load_state, load_weights, save_weights
+from lit_faces.core.weights import check_card, load_state, load_weights, save_weights
 from lit_faces.metrics.means import WeightedMeans
 from lit_faces.models.conditioning import Condition
 from lit_faces.models.discriminators import MultiScaleDiscriminator, Request, Verdict
@@ -205,7 +205,9 @@ class ReenactmentGAN(FaceTask):
         path = self.starts_from()
         if path is None:
             return
-        state, _ = load_weights(path)
+        state, card = load_weights(path)
+        if card:
+            check_card(path, card, KIND, "the weights of a generator", "export one with a run of `lit_faces.fit`")
         state = {key: value.float() if value.is_floating_point() else value for key, value in state.items()}
         for network, prefix in (
             (self.generator, "generator."),
