@@ -268,7 +268,7 @@ def _figures(
     test: FaceBatch, generic: FaceBatch, before: dict[str, Tensor], after: dict[str, Tensor]
 ) -> dict[str, Any]:
     from lit_faces.core.facs import AU_KEYS
-    from lit_faces.studies.report import scores
+    from lit_faces.studies.scores import scores
 
     figures: dict[str, Any] = {}
     for group, faces in (("person", test), ("generic", generic)):

@@ -292,10 +292,10 @@ def drive(args: argparse.Namespace, source: PersonSource, detector: Any, clip: A
 
     from lit_faces.core.sample import collate
     from lit_faces.core.video import write_video
+    from lit_faces.persons.generators import load_generator
     from lit_faces.persons.landmark_model import LandmarkModel
     from lit_faces.persons.sets import drive_pictures
     from lit_faces.persons.source import acting
-    from lit_faces.persons.synthesis import load_generator
     from lit_faces.rendering.sheets import save_grid
 
     faces = collate(clip.samples)
