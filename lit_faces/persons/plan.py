@@ -110,6 +110,13 @@ class Plan:
         filled = Counter(cell for cell, full in zip(self.cell, kept or [False] * len(self)) if full)
         return [(cell, count, filled[cell]) for cell, count in asked.items()]
 
+    def summary(self) -> str:
+        """Planned pictures by AU and intensity, and by side, a line each."""
+        counts = Counter(name for cell in self.cell for name in cell.rsplit(", ", 1))
+        width = max(map(len, counts))
+        head = f"{self.name} plan, {len(self)} pictures, seed {self.seed}"
+        return "\n".join([head, *(f"{name:{width}}  {count}" for name, count in counts.items())])
+
 
 def compatible(columns: set[int]) -> bool:
     """Whether AUs can be shown together (an open jaw parts the lips)."""

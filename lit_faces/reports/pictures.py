@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from lit_faces.core.files import replacing
+from lit_faces.core.provenance import text_chunks
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -19,12 +21,16 @@ _SMALLEST_CELL = 96  # pixels: captions must fit
 _FONT = 12
 
 
-def save_png(picture: Image, path: Path) -> Path:
-    """Write a PIL picture, atomically."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp")
-    picture.save(temporary, "PNG")
-    os.replace(temporary, path)
+def save_png(picture: Image, path: Path, source_sha256: str = "") -> Path:
+    """Write a picture that shows generated faces, atomically; it says so (:mod:`lit_faces.core.provenance`).
+
+    Args:
+        picture: of PIL.
+        path: file.
+        source_sha256: of the photo that the faces are made from, where there is one.
+    """
+    with replacing(path) as temporary:
+        picture.save(temporary, "PNG", pnginfo=text_chunks(source_sha256))
     return path
 
 
@@ -32,11 +38,9 @@ def save_figure(figure: Any, path: Path, dpi: int = 120) -> Path:
     """Write a plot as PNG, atomically, and let it go."""
     import matplotlib.pyplot as pyplot
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}")
-    figure.savefig(temporary, format="png", dpi=dpi)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=dpi)
     pyplot.close(figure)
-    os.replace(temporary, path)
     return path
 
 
