@@ -75,7 +75,7 @@ def main(argv: list[str] | None = None) -> int:
         keep_freed_memory()
         resolve_mode(args.wandb)
         typed = vars(args)
-        person, wanted = read_options(PersonOptions, typed), read_options(SetOptions, typed)
+        person, wanted = read_options(PersonOptions, typed, source=args.source), read_options(SetOptions, typed)
         driving = read_options(DriveOptions, typed)
         if args.plan_only:
             print(wanted.make_plan().summary())

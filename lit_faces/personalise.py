@@ -51,7 +51,7 @@ def main(argv: list[str] | None = None) -> int:
         keep_freed_memory()
         resolve_mode(args.wandb)
         typed = vars(args)
-        person, wanted = read_options(PersonOptions, typed), read_options(SetOptions, typed)
+        person, wanted = read_options(PersonOptions, typed, source=args.source), read_options(SetOptions, typed)
         learning = read_options(LearnOptions, typed)
         with progress_bar(wanted.n) as progress:
             done = personalise(person, wanted, learning, args.out, progress, print)

@@ -19,7 +19,12 @@ def root(tmp_path_factory):
     torch.manual_seed(0)
     root = tmp_path_factory.mktemp("adapt")
     AUDetector("aligned_face_small", size=32).export_weights(root / "small.safetensors")
-    for name, seed, count, each in (("anna", 1, 10, 10), ("ben", 200, 10, 10), ("crowd", 300, 12, 2), ("known", 400, 12, 2)):
+    for name, seed, count, each in (
+        ("anna", 1, 10, 10),
+        ("ben", 200, 10, 10),
+        ("crowd", 300, 12, 2),
+        ("known", 400, 12, 2),
+    ):
         write_folder(FaceRenderer(32, seed=seed), root / name, count, frames_per_subject=each, progress=False)
     return root
 

@@ -18,9 +18,10 @@ def functions_that_take_a_namespace(source: str) -> Iterator[str]:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             arguments = node.args
             every = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]
+            forwards = "kwargs" in [one.arg for one in every]
             for one in every:
                 kind = ast.unparse(one.annotation) if one.annotation else ""
-                if "Namespace" in kind or (one.arg == "args" and kind in ("", "Any")):
+                if "Namespace" in kind or (one.arg == "args" and kind in ("", "Any") and not forwards):
                     yield node.name
 
 
@@ -43,6 +44,7 @@ def test_a_command_parses_calls_prints(verb: str) -> None:
         ("async def f(*, o: Namespace | None): ...", ["f"]),
         ("class A:\n    def g(self, args: Any): ...", ["g"]),
         ("def f(*args: Any): ...", []),
+        ("def f(self, args: Any, kwargs: Any): ...", []),
         ("def f() -> argparse.Namespace: ...", []),
     ],
 )

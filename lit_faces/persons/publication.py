@@ -47,9 +47,7 @@ def publishing(out: Path, digest: str, overwrite: bool = False) -> Iterator[Path
     """
     before, names = _read(out)
     if before is not None and before != digest and not overwrite:
-        raise ValueError(
-            f"{out}: was made of other faces or with other settings: choose another --out, or --overwrite"
-        )
+        raise ValueError(f"{out}: was made of other faces or with other settings: choose another --out, or --overwrite")
     work = out / _WORK
     work.mkdir()
     try:
