@@ -183,7 +183,9 @@ class LabelledPeople:
         if support < 1:
             raise ValueError(f"support: expected 1 or more, got {support}")
         self.support_count = support
-        self._all, self._generic, self._others = (read_labelled(p, size) for p in (path, generic, others))
+        self._all, self._generic, self._others = (
+            read_labelled(p, size, need="intensity") for p in (path, generic, others)
+        )
         for name, known in (("generic", self._generic), ("others", self._others)):
             both = set(self._all.subject) & set(known.subject)
             if both:

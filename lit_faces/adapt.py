@@ -8,9 +8,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from lit_faces.command import run_command
-
-PROGRAM = "python -m lit_faces.adapt"
+from lit_faces.command import program, run_command
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -19,11 +17,12 @@ def build_parser() -> argparse.ArgumentParser:
     from lit_faces.persons.adaptation import LearnOptions
     from lit_faces.reports.tracking import add_wandb_argument
 
+    called = program("adapt")
     parser = argparse.ArgumentParser(
-        prog=PROGRAM,
+        prog=called,
         description="Adapt an AU detector to one person from labelled (or generated) images; others stay known.",
-        epilog=f"example: {PROGRAM} --detector generic --person anna/ --out anna_detector && "
-        f"{PROGRAM} --detector anna_detector/detector.safetensors --memory anna_detector/memory.safetensors "
+        epilog=f"example: {called} --detector generic --person anna/ --out anna_detector && "
+        f"{called} --detector anna_detector/detector.safetensors --memory anna_detector/memory.safetensors "
         "--person ben/ --out ben_detector",
     )
     parser.add_argument(
@@ -56,7 +55,7 @@ def main(argv: list[str] | None = None) -> int:
         if not learnt.already:
             track_detector(learnt.folder, args.wandb, learnt.figures, options.detector, args.person, options.tracked())
 
-    return run_command(PROGRAM, work, "the same command begins again, and replaces what is half done")
+    return run_command(program("adapt"), work, "the same command begins again, and replaces what is half done")
 
 
 if __name__ == "__main__":

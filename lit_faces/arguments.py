@@ -10,13 +10,12 @@ import importlib
 import inspect
 import pkgutil
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-FLAGS = ("--dry_run", "--fit_only")  # options that need no value
 RESERVED = {"class_path", "init_args", "dict_kwargs"}
 
 
@@ -43,8 +42,12 @@ def suggestion(word: str, known: Iterable[str], prefix: str = "") -> str:
     return f"; known here: {shown}" if names else ""
 
 
-def split_arguments(argv: list[str]) -> tuple[list[Path], list[str]]:
+def split_arguments(argv: list[str], flags: Collection[str] = ()) -> tuple[list[Path], list[str]]:
     """Positional experiment files, and all options in the form that jsonargparse wants.
+
+    Args:
+        argv: what was typed.
+        flags: options that need no value.
 
     Raises:
         UsageError: a positional argument that is no experiment file, or that does not exist.
@@ -58,7 +61,7 @@ def split_arguments(argv: list[str]) -> tuple[list[Path], list[str]]:
             if argument.startswith("--"):
                 name, equals, value = argument.partition("=")
                 name = name.replace("-", "_").replace("__", "--", 1)
-                if name in FLAGS and not equals:
+                if name in flags and not equals:
                     argument = f"{name}=true"
                 else:
                     argument = name + equals + value

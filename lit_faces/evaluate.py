@@ -5,9 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from lit_faces.command import run_command
-
-PROGRAM = "python -m lit_faces.evaluate"
+from lit_faces.command import program, run_command
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -15,11 +13,12 @@ def build_parser() -> argparse.ArgumentParser:
     from lit_faces.core.options import add_options
     from lit_faces.persons.evaluation import EvaluateOptions
 
+    called = program("evaluate")
     parser = argparse.ArgumentParser(
-        prog=PROGRAM,
+        prog=called,
         description="Evaluate an AU detector on a labelled set: ICC, MAE, F1, AUC by AU, intervals over people.",
         epilog="example: python -m lit_faces.render set --out faces --n 320 --frames-per-subject 8 && "
-        f"{PROGRAM} --detector generic --data faces --out report",
+        f"{called} --detector generic --data faces --out report",
     )
     parser.add_argument("--data", type=Path, required=True, help="folder with labels.csv, or tar shards")
     parser.add_argument("--out", type=Path, help="folder for results.json, table.md and the plots")
@@ -40,7 +39,7 @@ def main(argv: list[str] | None = None) -> int:
         for path in found.plots:
             print(path)
 
-    return run_command(PROGRAM, work)
+    return run_command(program("evaluate"), work)
 
 
 if __name__ == "__main__":

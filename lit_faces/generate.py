@@ -10,9 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from lit_faces.command import run_command
-
-PROGRAM = "python -m lit_faces.generate"
+from lit_faces.command import program, run_command
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -23,11 +21,12 @@ def build_parser() -> argparse.ArgumentParser:
     from lit_faces.persons.source import PersonOptions
     from lit_faces.reports.tracking import add_wandb_argument
 
+    called = program("generate")
     parser = argparse.ArgumentParser(
-        prog=PROGRAM,
+        prog=called,
         usage="%(prog)s PHOTO|CLIP --out DIR [options]",
         description="From a photo or a clip of a person: labelled pictures in other poses, with other AUs, verified.",
-        epilog=f"example: {PROGRAM} anna.jpg --out anna_set --n 300 && python -m lit_faces.adapt --person anna_set "
+        epilog=f"example: {called} anna.jpg --out anna_set --n 300 && python -m lit_faces.adapt --person anna_set "
         "--out anna_detector. Use a person's photo only with that person's consent.",
     )
     add_place(parser)
@@ -87,7 +86,7 @@ def main(argv: list[str] | None = None) -> int:
                 print(line)
         track_set(made.folder, args.wandb, made.flat, wanted.generator, wanted.judge, wanted.tracked())
 
-    return run_command(PROGRAM, work, "the same command goes on where it stopped")
+    return run_command(program("generate"), work, "the same command goes on where it stopped")
 
 
 if __name__ == "__main__":

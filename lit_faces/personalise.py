@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import argparse
 
-from lit_faces.command import run_command
-
-PROGRAM = "python -m lit_faces.personalise"
+from lit_faces.command import program, run_command
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -21,11 +19,12 @@ def build_parser() -> argparse.ArgumentParser:
     from lit_faces.persons.source import PersonOptions
     from lit_faces.reports.tracking import add_wandb_argument
 
+    called = program("personalise")
     parser = argparse.ArgumentParser(
-        prog=PROGRAM,
+        prog=called,
         usage="%(prog)s PHOTO|CLIP --out DIR [options]",
         description="From a photo or a clip to the person's own AU detector: generate, verify, adapt, report.",
-        epilog=f"example: {PROGRAM} anna.jpg --out anna. The next person: {PROGRAM} ben.jpg --out "
+        epilog=f"example: {called} anna.jpg --out anna. The next person: {called} ben.jpg --out "
         "ben --detector anna/detector/detector.safetensors --memory anna/detector/memory.safetensors",
     )
     add_place(parser)
@@ -60,7 +59,7 @@ def main(argv: list[str] | None = None) -> int:
         track_set(made.folder, args.wandb, made.figures.flat(), wanted.generator, wanted.judge, wanted.tracked())
         track_detector(learnt.folder, args.wandb, done.figures, learning.detector, made.folder, learning.tracked())
 
-    return run_command(PROGRAM, work, "the same command goes on where it stopped")
+    return run_command(program("personalise"), work, "the same command goes on where it stopped")
 
 
 if __name__ == "__main__":

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import csv
 import importlib
-import io
 import os
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
-PROGRAM = "python -m lit_faces.prepare"
+from lit_faces.command import program, run_command
+
 READERS = (
     "disfa", "disfa_plus", "bp4d", "bp4d_plus", "ck_plus", "unbc", "rafdb", "affectnet", "fer2013", "affwild2",
     "emotionet", "folder", "generated",
@@ -24,11 +23,11 @@ _SHEET = (8, 4)
 def build_parser(name: str | None = None) -> argparse.ArgumentParser:
     """The command line; with a name, with the options of that set."""
     parser = argparse.ArgumentParser(
-        prog=PROGRAM if name is None else f"{PROGRAM} {name}",
+        prog=program("prepare") if name is None else f"{program('prepare')} {name}",
         description="Decode a data set as it is shipped, find the faces, align and crop them, and write shards with "
         "labels. Goes on where it was killed; what cannot be read is listed in failures.csv.",
-        epilog=f"sets: {', '.join(READERS)}; `{PROGRAM} NAME --help` shows a set's own options. "
-        f"example: {PROGRAM} disfa --root /data/DISFA --out prepared/disfa --jobs 8",
+        epilog=f"sets: {', '.join(READERS)}; `{program('prepare')} NAME --help` shows a set's own options. "
+        f"example: {program('prepare')} disfa --root /data/DISFA --out prepared/disfa --jobs 8",
     )
     if name is None:
         parser.add_argument("name", metavar="NAME", help="data set, see below")
@@ -78,23 +77,16 @@ def main(argv: list[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     if not argv or argv[0].startswith("-"):
         build_parser().parse_args(argv or ["--help"])
-        print(f"{PROGRAM}: the name of the set comes first: {', '.join(READERS)}", file=sys.stderr)
+        print(f"{program('prepare')}: the name of the set comes first: {', '.join(READERS)}", file=sys.stderr)
         return 2
-    from lit_faces.arguments import UsageError
 
-    try:
+    def work() -> int:
         cls = reader_class(argv[0])
         args = build_parser(argv[0]).parse_args(argv[1:])
         reader = cls(args.root, **{item.name: getattr(args, item.name) for item in cls.options()})
         return _run(reader, args)
-    except (UsageError, ValueError, OSError) as error:
-        if os.environ.get("LIT_FACES_DEBUG"):
-            raise
-        print(f"{PROGRAM}: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print(f"\n{PROGRAM}: interrupted; the same command goes on where it stopped", file=sys.stderr)
-        return 130
+
+    return run_command(program("prepare"), work, "the same command goes on where it stopped")
 
 
 def _run(reader: Any, args: argparse.Namespace) -> int:
@@ -215,14 +207,11 @@ def _show(problems: Any) -> None:
 
 def write_failures(path: Path, problems: Any) -> None:
     """Every problem as a row: file, line, clip, frames, reason."""
+    from lit_faces.core.csv_files import csv_bytes
     from lit_faces.core.files import replace_file
 
-    buffer = io.StringIO(newline="")
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(("file", "line", "clip", "frames", "reason"))
-    for problem in problems:
-        writer.writerow((problem.file, problem.line or "", problem.clip, problem.frames, problem.reason))
-    replace_file(path, buffer.getvalue().encode())
+    rows = [(problem.file, problem.line or None, problem.clip, problem.frames, problem.reason) for problem in problems]
+    replace_file(path, csv_bytes(("file", "line", "clip", "frames", "reason"), rows))
 
 
 def au_table(out: Path) -> str:

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import argparse
-import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lit_faces.command import program, run_command
+
+if TYPE_CHECKING:
+    from lit_faces.rendering.renderer import FaceRenderer
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser(
-        prog="python -m lit_faces.render",
+        prog=program("render"),
         description="Render faces with FACS ground truth.",
-        epilog="example: python -m lit_faces.render set --out faces --n 500 --size 128 --seed 7",
+        epilog=f"example: {program('render')} set --out faces --n 500 --size 128 --seed 7",
     )
     commands = parser.add_subparsers(dest="command", required=True)
     make = commands.add_parser("set", help="a labelled set: PNG and labels.csv, or tar shards")
@@ -39,46 +44,56 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     """Run the command; returns the exit code."""
     args = build_parser().parse_args(argv)
+    return run_command(program("render"), lambda: _render(args))
+
+
+def _render(args: argparse.Namespace) -> None:
+    """Check what is cheap to check, then draw."""
     for name in ("n", "frames_per_subject", "people"):
         if getattr(args, name, 1) < 1:
-            print(
-                f"lit_faces.render: --{name.replace('_', '-')} must be at least 1, got {getattr(args, name)}",
-                file=sys.stderr,
-            )
-            return 2
+            raise ValueError(f"--{name.replace('_', '-')} must be at least 1, got {getattr(args, name)}")
+    if args.out.exists() and not args.out.is_dir():
+        raise NotADirectoryError(f"--out {args.out}: not a folder")
+    args.out.mkdir(parents=True, exist_ok=True)
     from lit_faces.rendering.renderer import FaceRenderer
 
-    try:
-        renderer = FaceRenderer(args.size, args.seed, args.head, args.device, yaw_limit=args.yaw_limit)
-        start = time.perf_counter()
-        if args.command == "set":
-            from lit_faces.rendering.sets import write_folder, write_shards
+    renderer = FaceRenderer(args.size, args.seed, args.head, args.device, yaw_limit=args.yaw_limit)
+    if args.command == "set":
+        _write_set(renderer, args.out, args.n, args.frames_per_subject, args.format)
+    elif args.command == "person":
+        larger = FaceRenderer(2 * args.size, args.seed, args.head, args.device, yaw_limit=args.yaw_limit)
+        _write_person(renderer, larger, args.out, args.n)
+    else:
+        _write_sheets(renderer, args.out, args.people)
 
-            write = write_folder if args.format == "folder" else write_shards
-            write(renderer, args.out, args.n, args.frames_per_subject)
-            seconds = time.perf_counter() - start
-            print(f"{args.n} faces in {args.out} ({args.format}), {args.n / max(seconds, 1e-6):.0f} faces/s")
-        elif args.command == "person":
-            from lit_faces.rendering.sets import write_clip, write_folder, write_photo
 
-            larger = FaceRenderer(2 * args.size, args.seed, args.head, args.device, yaw_limit=args.yaw_limit)
-            print(write_photo(larger, args.out / "photo.png"))
-            print(write_clip(larger, args.out / "clip.webm"))
-            print(write_folder(renderer, args.out / "labelled", args.n, args.n))
-        else:
-            from lit_faces.rendering.sheets import crowd_sheet, identity_sheet, pose_sheet, sweep_sheet
+def _write_set(renderer: FaceRenderer, out: Path, count: int, frames_per_subject: int, form: str) -> None:
+    from lit_faces.rendering.sets import write_folder, write_shards
 
-            for path in (
-                crowd_sheet(renderer, args.out / "crowd.png"),
-                identity_sheet(renderer, args.out / "identities_x_aus.png", args.people),
-                sweep_sheet(renderer, args.out / "au_sweeps.png"),
-                pose_sheet(renderer, args.out / "poses.png", args.people),
-            ):
-                print(path)
-    except (ValueError, OSError) as error:
-        print(f"lit_faces.render: {error}", file=sys.stderr)
-        return 2
-    return 0
+    start = time.perf_counter()
+    (write_folder if form == "folder" else write_shards)(renderer, out, count, frames_per_subject)
+    seconds = time.perf_counter() - start
+    print(f"{count} faces in {out} ({form}), {count / max(seconds, 1e-6):.0f} faces/s")
+
+
+def _write_person(renderer: FaceRenderer, larger: FaceRenderer, out: Path, count: int) -> None:
+    from lit_faces.rendering.sets import write_clip, write_folder, write_photo
+
+    print(write_photo(larger, out / "photo.png"))
+    print(write_clip(larger, out / "clip.webm"))
+    print(write_folder(renderer, out / "labelled", count, count))
+
+
+def _write_sheets(renderer: FaceRenderer, out: Path, people: int) -> None:
+    from lit_faces.rendering.sheets import crowd_sheet, identity_sheet, pose_sheet, sweep_sheet
+
+    for path in (
+        crowd_sheet(renderer, out / "crowd.png"),
+        identity_sheet(renderer, out / "identities_x_aus.png", people),
+        sweep_sheet(renderer, out / "au_sweeps.png"),
+        pose_sheet(renderer, out / "poses.png", people),
+    ):
+        print(path)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ A run is any folder with results.json: of fit, folds, evaluate, adapt, generate,
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import os
 import re
@@ -118,18 +117,19 @@ def read_run(path: Path, name: str) -> Run:
 
 def _curves(path: Path) -> dict[str, list[tuple[float, float]]]:
     """Columns of metrics.csv that have at least two values; lines that cannot be read are left out."""
+    from lit_faces.core.csv_files import read_own
+
     if not path.is_file():
         return {}
     curves: dict[str, list[tuple[float, float]]] = {}
-    with path.open(newline="", encoding="utf-8") as handle:
-        for row in csv.DictReader(handle):
-            try:
-                step = float(row.get("step") or "nan")
-                known = {k: float(v) for k, v in row.items() if k not in ("step", "epoch", None) and v}
-            except ValueError:
-                continue
-            for name, value in known.items():
-                curves.setdefault(name, []).append((step, value))
+    for row in read_own(path.read_bytes())[1]:
+        try:
+            step = float(row.get("step") or "nan")
+            known = {k: float(v) for k, v in row.items() if k not in ("step", "epoch") and v}
+        except ValueError:
+            continue
+        for name, value in known.items():
+            curves.setdefault(name, []).append((step, value))
     return {name: points for name, points in curves.items() if len(points) > 1}
 
 

@@ -72,6 +72,7 @@ def main(argv: list[str] | None = None) -> int:
 def _same_study(study: Study, out: Path) -> None:
     """Refuse to mix the results of two studies in one folder; further cells are welcome."""
     from lit_faces.arguments import UsageError
+    from lit_faces.core.files import replace_file
 
     file, mine = out / "study.txt", study.fingerprint()
     if file.is_file() and file.read_text().strip() != mine:
@@ -79,8 +80,7 @@ def _same_study(study: Study, out: Path) -> None:
             f"{out}: holds the results of a study with another detector, people or recipe; choose another --out, or "
             "remove it"
         )
-    out.mkdir(parents=True, exist_ok=True)
-    file.write_text(mine + "\n")
+    replace_file(file, f"{mine}\n".encode())
 
 
 def _learn(study: Study, out: Path, jobs: int) -> None:
@@ -137,6 +137,7 @@ def report(study: Study, out: Path, wandb: str = "disabled") -> None:
     """
     from dataclasses import asdict
 
+    from lit_faces.core.files import replace_file
     from lit_faces.reports.results import circumstances, write_json
     from lit_faces.reports.tracking import tracked
     from lit_faces.studies.report import Truth, collect, plots, summarise, table, write_parquet
@@ -149,7 +150,7 @@ def report(study: Study, out: Path, wandb: str = "disabled") -> None:
     write_parquet(rows, out / "results.parquet")
     lines = summarise(rows, out, truth)
     text = table(lines)
-    (out / "summary.md").write_text(text, encoding="utf-8")
+    replace_file(out / "summary.md", text.encode())
     write_json(out / "summary.json", {"lines": [asdict(line) for line in lines], **circumstances()})
     print(text)
     written = plots(rows, lines, out, truth)

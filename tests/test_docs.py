@@ -10,9 +10,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from lit_faces.runs.options import NAMES
 
 from lit_faces.cli import VERBS
-from lit_faces.fit import OWN
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
@@ -109,7 +109,7 @@ def test_pages_pictures_and_experiments_that_are_named_exist() -> None:
 def options_of(verb: str) -> set[str]:
     """What a command understands, its own verbs included."""
     if verb == "fit":
-        return {f"--{name}" for name in OWN}
+        return {f"--{name}" for name in NAMES}
     found, parsers = set(), [importlib.import_module(f"lit_faces.{verb}").build_parser()]
     while parsers:
         for action in parsers.pop()._actions:
@@ -130,7 +130,7 @@ def unknown_words(text: str) -> list[str]:
             continue
         known = options_of(verb)
         for option in re.findall(r"(?<!\S)(--[\w.-]+)", rest):
-            of_fit = verb in ("fit", "folds") and (re.match(r"--(model|data|trainer)\.", option) or option[2:] in OWN)
+            of_fit = verb in ("fit", "folds") and (re.match(r"--(model|data|trainer)\.", option) or option[2:] in NAMES)
             wrong += [] if option in known or of_fit else [f"{verb} {option}"]
     return wrong
 

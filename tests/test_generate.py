@@ -9,9 +9,9 @@ import torch
 from PIL import Image
 
 from lit_faces import generate, personalise
-from lit_faces.core.clips import write_video
 from lit_faces.core.facs import NUM_AUS
 from lit_faces.core.labelled import read_labelled
+from lit_faces.core.video import timeline, write_video
 from lit_faces.rendering.renderer import FaceRenderer
 
 
@@ -63,6 +63,7 @@ def test_a_clip_drives_and_is_a_source(photos, tmp_path, capsys):
     said = capsys.readouterr().out
     assert "5 of 5 frames" in said and "driven.webm" in said
     assert (tmp_path / "driven.png").stat().st_size > 10_000 and (tmp_path / "driven.webm").stat().st_size > 1_000
+    assert timeline(tmp_path / "driven.webm") == timeline(clip)  # as many frames, each as long
 
 
 def test_the_plan_alone(photos, tmp_path, capsys):

@@ -41,7 +41,12 @@ def runs(root: Path) -> list[Path]:
 def test_every_command_was_tracked(folder):
     assert len(runs(folder)) == 4
     kinds = [OfflineRun.read(where).artifacts(used=False) for where in runs(folder)]
-    assert sorted(name.partition("-")[0] for made in kinds for name in made) == ["detector", "detector", "person", "person"]
+    assert sorted(name.partition("-")[0] for made in kinds for name in made) == [
+        "detector",
+        "detector",
+        "person",
+        "person",
+    ]
 
 
 def test_no_name_no_path_no_host_reaches_wandb(folder):

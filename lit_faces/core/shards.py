@@ -13,6 +13,7 @@ A shard appears under its name only when it is complete, so a killed writer leav
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import io
@@ -31,7 +32,8 @@ import torch
 from numpy.typing import NDArray
 
 from lit_faces.core.facs import AU_KEYS, EMOTIONS, NUM_AUS
-from lit_faces.core.files import replace_file
+from lit_faces.core.files import Replacement, replace_file
+from lit_faces.core.pictures import decode_own
 from lit_faces.core.sample import FaceBatch
 
 MANIFEST, INDEX, LAYOUT = "manifest.json", "index.arrow", 1
@@ -74,8 +76,8 @@ class ShardWriter:
 
     def __init__(self, folder: Path, number: int, fingerprint: str = "") -> None:
         self.folder, self.number, self.fingerprint = folder, number, fingerprint
-        self._temporary = folder / f".{shard_name(number)}.tar.{os.getpid()}.tmp"  # never another process's
-        self._file = self._temporary.open("wb")
+        self._tar_file = Replacement(folder / f"{shard_name(number)}.tar", ending=False)
+        self._file = self._tar_file.temporary.open("wb")
         self._tar = tarfile.TarFile(fileobj=self._file, mode="w", format=tarfile.USTAR_FORMAT)
         self._rows: list[dict[str, Any]] = []
 
@@ -106,26 +108,27 @@ class ShardWriter:
             failures: what could not be read on the way; kept with the index.
         """
         self._tar.close()
-        self._file.flush()
-        os.fsync(self._file.fileno())
         self._file.close()
+        written = self._tar_file.temporary
+        with written.open("rb") as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         about = {
             "fingerprint": self.fingerprint,
-            "bytes": self._temporary.stat().st_size,
-            "sha256": hashlib.sha256(self._temporary.read_bytes()).hexdigest(),
+            "bytes": written.stat().st_size,
+            "sha256": sha256,
             "failures": list(failures),
         }
         columns = {name: [row[name] for row in self._rows] for name in _SCHEMA.names}
         table = pa.table(columns, schema=_SCHEMA).replace_schema_metadata({"lit_faces": json.dumps(about)})
-        path = self.folder / f"{shard_name(self.number)}.tar"
-        os.replace(self._temporary, path)
-        replace_file(path.with_suffix(".arrow"), _arrow(table))
+        self._tar_file.commit()
+        replace_file(self.folder / f"{shard_name(self.number)}.arrow", _arrow(table))
         return len(self._rows)
 
     def abandon(self) -> None:
         """Leave nothing behind."""
-        self._file.close()
-        self._temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # of what is still to be written, on a full disk
+            self._file.close()
+        self._tar_file.discard()
 
 
 def _record(row: dict[str, Any], provenance: dict[str, Any] | None = None) -> bytes:
@@ -368,13 +371,13 @@ class ShardSet:
         """Decode a row into its three planes, uint8 (3, size, size)."""
         import cv2
 
-        picture = cv2.imdecode(np.frombuffer(self.picture(row), np.uint8), cv2.IMREAD_COLOR)
+        picture = decode_own(self.picture(row))
         if picture is None:
             name = self.manifest["shards"][int(self.shard[row])]["name"]
             raise ValueError(f"{self.path}/{name}: {self.key(row)} cannot be decoded; run `prepare ... --check`")
         if picture.shape[0] != size:
             how = cv2.INTER_AREA if size < picture.shape[0] else cv2.INTER_CUBIC
-            picture = cv2.resize(picture, (size, size), interpolation=how)
+            picture = cv2.resize(picture, (size, size), interpolation=how)  # type: ignore[assignment]  # its stubs: any number
         cv2.split(picture, [planes[2], planes[1], planes[0]])  # BGR; ten times as fast as a transposed copy
 
     def _check_sizes(self) -> None:

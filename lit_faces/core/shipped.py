@@ -50,6 +50,42 @@ def weights_path(kind: Kind, option: Path | str) -> Path:
     return _BY_WORD.get((kind, str(option))) or Path(option)
 
 
+#: What ``--model.init`` takes besides a weight file, everywhere. ``scratch`` (or null): random weights. ``base``: the
+#: shipped weights of this generator. ``critic``, ``generic``: those of the shipped detectors of these names.
+INIT_WORDS: dict[str, dict[str, Path | None]] = {
+    "generator": {"scratch": None, "base": WEIGHTS / "base_fused.safetensors"},
+    "detector": {"scratch": None, "critic": CRITIC, "generic": GENERIC},
+}
+
+
+def initial_weights(kind: Literal["generator", "detector"], init: str | None, generator: str = "fused") -> Path | None:
+    """The file that a network starts from; None = random weights.
+
+    Args:
+        kind: of network.
+        init: a word of :data:`INIT_WORDS`, a safetensors file, or null, which is ``scratch``.
+        generator: name of the generator, whose ``base`` is meant.
+
+    Raises:
+        ValueError: neither a word nor a file; names the right words.
+        FileNotFoundError: no base weights are shipped for this generator.
+    """
+    if init is None or init == "scratch":
+        return None
+    words = INIT_WORDS[kind]
+    if init not in words:
+        if not Path(init).is_file():
+            raise ValueError(f"init {init!r}: expected {', '.join(words)}, or a .safetensors file that is there")
+        return Path(init)
+    path = base_weights(generator) if init == "base" else words[init]
+    if path is not None and not path.is_file():
+        raise FileNotFoundError(
+            f"no base weights are shipped for the generator {generator!r} ({path} is missing): use --model.init "
+            "scratch, or the path of a generator.safetensors that an earlier run has exported"
+        )
+    return path
+
+
 def weights_code(kind: Kind, option: Path | str) -> str:
     """What labels and provenance call the weights of an option: the word, or a code of the content; never a path.
 

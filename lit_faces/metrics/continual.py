@@ -31,12 +31,13 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+
+from lit_faces.core.files import replace_file
 
 START = "start"
 GENERIC = "generic"
@@ -197,9 +198,7 @@ class ResultMatrix:
         names = [*self.people, START]
         rows = {name: [None if math.isnan(x) else x for x in row] for name, row in zip(names, self.values.tolist())}
         document = {"score": self.score, "people": self.people, "columns": [*self.people, GENERIC], "rows": rows}
-        temporary = Path(path).with_name(f".{Path(path).name}.{os.getpid()}")
-        temporary.write_text(json.dumps(document, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-        os.replace(temporary, path)
+        replace_file(path, (json.dumps(document, indent=1, allow_nan=False) + "\n").encode())
 
     @classmethod
     def load(cls, path: Path | str) -> ResultMatrix:

@@ -220,9 +220,9 @@ def _read_groups(person: Path, options: LearnOptions, name: str | None, size: in
     name = name or _one_name(faces, person)
     if not bool(faces.au_intensity.isfinite().any()) and options.method not in ZERO_SHOT:
         raise ValueError(f"{person}: no AU is coded in any face: labels.csv needs columns such as au6, au17")
-    test = None if options.test is None else read_labelled(options.test, size)
+    test = None if options.test is None else read_labelled(options.test, size, need="intensity")
     generic = _set_or_rendered(options.generic, size, *_GENERIC)
-    others = None if options.others is None else read_labelled(options.others, size)
+    others = None if options.others is None else read_labelled(options.others, size, need="intensity")
     refuse_shared(
         {
             "--person": faces,
@@ -286,7 +286,7 @@ def _neutral_first(faces: FaceBatch, person: Path, method: str) -> FaceBatch:
 def _set_or_rendered(path: Path | None, size: int, first: int, frames: int, each: int) -> FaceBatch:
     """A labelled set, or people of the shipped detector's population."""
     if path is not None:
-        return read_labelled(path, size)
+        return read_labelled(path, size, need="intensity")
     renderer = FaceRenderer(max(32, -(-size // 8) * 8), **POPULATION)  # type: ignore[arg-type]
     index = torch.arange(frames)
     return renderer.render(first + index // each, index % each)

@@ -1,4 +1,4 @@
-"""A person acts like a clip: ``driven.webm`` (the clip beside the person) and ``driven.png``."""
+"""A person acts like a clip: ``driven.webm`` (the clip beside the person, as long as the clip) and ``driven.png``."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from pathlib import Path
 import torch
 import torch.nn.functional as functional
 
-from lit_faces.core.clips import ClipFaces, faces_of_clip, write_video
+from lit_faces.core.clips import ClipFaces, faces_of_clip
 from lit_faces.core.options import at_least, option
 from lit_faces.core.provenance import statement, text_chunks
 from lit_faces.core.sample import collate
-from lit_faces.core.webm import tag_webm
+from lit_faces.core.video import write_video
 from lit_faces.persons.landmark_model import LandmarkModel
 from lit_faces.persons.maker import drive_pictures
 from lit_faces.persons.source import PersonSource, acting
@@ -29,7 +29,7 @@ class DriveOptions:
 
     drive: Path | None = option(None, "also let the person act like this clip", metavar="CLIP")
     drive_face: int | None = option(None, "which person of that clip")
-    drive_frames: int = option(300, "frames of it, at most")
+    drive_frames: int = option(300, "frames of it, at most, spread over all of it")
 
     def __post_init__(self) -> None:
         """Refuse what cannot be.
@@ -49,7 +49,14 @@ class DriveOptions:
         """
         if self.drive is None:
             return None
-        return faces_of_clip(self.drive, size, self.drive_face, self.drive_frames, every=1)
+        return faces_of_clip(self.drive, size, self.drive_face, self.drive_frames)
+
+
+def notes_of(clip: ClipFaces) -> list[str]:
+    """What a user should know of the clip."""
+    without = sum(look.sample is None for look in clip.looks)
+    lost = [f"no face in {without} of {clip.sampled} frames; the last expression is kept there"] if without else []
+    return [f"--drive: {note}" for note in [*lost, *clip.notes]]
 
 
 def drive(clip: ClipFaces, source: PersonSource, out: Path, generator: str, detector: str) -> Path:
@@ -68,9 +75,11 @@ def drive(clip: ClipFaces, source: PersonSource, out: Path, generator: str, dete
     faces = collate(clip.samples)
     fits, level = acting(faces, LandmarkModel(), load_detector(detector).predict_au)
     made = drive_pictures(load_generator(generator), source, fits, level)
-    side = functional.interpolate(torch.cat([faces.image, made], 3).float(), scale_factor=2, mode="bicubic")
-    video = write_video(out / "driven.webm", side.round().clamp(0, 255).to(torch.uint8), clip.rate)
-    tag_webm(video, "COMMENT", statement(source.sha256))
+    side = functional.interpolate(clip.beside(made).float(), scale_factor=2, mode="bicubic")
+    video = write_video(
+        out / "driven.webm", side.round().clamp(0, 255).to(torch.uint8), [look.seconds for look in clip.looks],
+        clip.duration, statement(source.sha256),
+    )  # fmt: skip
     pick = torch.linspace(0, len(made) - 1, min(_SHOWN, len(made))).round().long()
     rows = torch.cat([faces.image[pick], made[pick]])
     save_grid(rows, len(pick), out / "driven.png", ["clip", source.name[:10]], [], text_chunks(source.sha256))

@@ -26,7 +26,7 @@ from lit_faces.core.files import locked
 from lit_faces.core.labelled import read_labelled
 from lit_faces.core.options import at_least, check_out, one_of, option
 from lit_faces.core.shipped import GENERATOR_HELP, JUDGE_HELP
-from lit_faces.persons.driving import DriveOptions, drive
+from lit_faces.persons.driving import DriveOptions, drive, notes_of
 from lit_faces.persons.maker import Attempt, Settings
 from lit_faces.persons.plan import PLANS, Plan, make_plan, prior_of
 from lit_faces.persons.report import Figures, summarise, write_report
@@ -104,7 +104,7 @@ class SetOptions:
         Raises:
             ValueError, OSError: of the prior.
         """
-        prior = None if self.prior is None else prior_of(read_labelled(self.prior, 32).au_intensity)
+        prior = None if self.prior is None else prior_of(read_labelled(self.prior, 32, need="intensity").au_intensity)
         return make_plan(self.plan, self.n, self.seed, prior)
 
     def check_weights(self) -> None:
@@ -202,6 +202,8 @@ def generate(
     """
     began = time.monotonic()
     clip = driving.read() if driving is not None else None
+    for note in notes_of(clip) if clip is not None else ():
+        tell(note)
     plan, source = prepare(person, options, out, tell)
     with locked(out, "generate"):
         made = make_set(source, plan, options, out, progress)

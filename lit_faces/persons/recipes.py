@@ -21,6 +21,7 @@ from lit_faces.core.quiet import quiet_libraries
 from lit_faces.core.sample import FaceBatch
 from lit_faces.core.seeding import generator_for
 from lit_faces.tasks.au_detector import AUDetector
+from lit_faces.tasks.obedient import obedient
 from lit_faces.tasks.personal import Memory, PersonalHead
 
 _STREAM = 0x9E45
@@ -206,7 +207,9 @@ def learn_person(
     loader: DataLoader[FaceBatch] = DataLoader(
         _Steps(frames, recipe.batch_size, recipe.steps, recipe.seed), batch_size=None, shuffle=False
     )
-    quiet_trainer(recipe.steps, accelerator, recipe.precision).fit(task, loader)
+    trainer = quiet_trainer(recipe.steps, accelerator, recipe.precision)
+    with obedient(trainer):
+        trainer.fit(task, loader)
     return learnt.eval()
 
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from lit_faces.core.facs import AU_INDEX, AU_KEYS, AUS
+from lit_faces.core.pictures import load_picture
 from lit_faces.core.provenance import statement
 from lit_faces.core.shards import ShardSet
 from lit_faces.metrics.icc import icc
@@ -304,8 +305,7 @@ def rejected_sheet(paths: list[Path], why: dict[tuple[int, int], str], columns: 
     for number, path in enumerate(paths):
         row, column = divmod(number, columns)
         x, y = column * cell, row * (cell + 44)
-        with Image.open(path) as picture:
-            sheet.paste(picture.convert("RGB").resize((cell, cell)), (x, y))
+        sheet.paste(Image.fromarray(load_picture(path)).resize((cell, cell)), (x, y))
         slot, _, attempt = path.stem.partition("-")
         reason = why.get((int(slot), int(attempt)), "")
         draw.text((x + 2, y + cell + 2), "\n".join(textwrap.wrap(reason, 20)[:3]), fill="black", font=font)

@@ -12,9 +12,7 @@ A chunk of slots becomes one shard; what it holds depends on (source, plan, sett
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import json
 import multiprocessing
 import os
@@ -29,6 +27,7 @@ from typing import Any
 
 import torch
 
+from lit_faces.core.csv_files import csv_bytes
 from lit_faces.core.facs import AU_KEYS
 from lit_faces.core.files import remove_listed, replace_file
 from lit_faces.core.provenance import generated_png
@@ -96,7 +95,7 @@ def write_set(
     attempts = [
         Attempt(**row) for n in range(len(chunks)) for row in (shard_state(out, n) or {"failures": []})["failures"]
     ]
-    replace_file(out / "attempts.csv", _csv(attempts).encode())
+    replace_file(out / "attempts.csv", _table(attempts))
     about = {
         "name": "generated", "generated": True, "size": source.faces.image.shape[-1], "person": source.name,
         "source": {"kind": source.kind, "sha256": source.sha256, "notes": source.notes},
@@ -296,12 +295,11 @@ def write_chunk(maker: SetMaker, out: Path, number: int, slots: list[int], key: 
         raise
 
 
-def _csv(attempts: list[Attempt]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
+def _table(attempts: list[Attempt]) -> bytes:
     head = ["slot", "cell", "attempt", "kept", "reason", "nme", "identity_distance", "source", "yaw", "pitch", "roll"]
-    writer.writerow([*head, *(f"asked_{key}" for key in AU_KEYS), *(f"achieved_{key}" for key in AU_KEYS)])
-    for a in attempts:
-        row = [a.slot, a.cell, a.attempt, int(a.kept), a.reason, a.nme, a.distance, a.source, *a.pose]
-        writer.writerow([*row, *a.asked, *a.achieved])
-    return text.getvalue()
+    columns = [*head, *(f"asked_{key}" for key in AU_KEYS), *(f"achieved_{key}" for key in AU_KEYS)]
+    rows = (
+        [a.slot, a.cell, a.attempt, int(a.kept), a.reason, a.nme, a.distance, a.source, *a.pose, *a.asked, *a.achieved]
+        for a in attempts
+    )
+    return csv_bytes(columns, rows)

@@ -295,6 +295,7 @@ def _of_clip(path: Path, found: ClipFaces, model: LandmarkModel, read: Reader, a
         f"{', '.join(str(int(batch.frame[row])) for row in chosen)}",
         _au_note(level[first], float(neutral[first]), au),
     ]
+    notes += found.notes
     if found.cuts:
         notes.append(f"the clip has {len(found.cuts)} cuts, the first before frame {found.cuts[0]}")
     if len(fits) == 1:

@@ -38,9 +38,11 @@ def save_figure(figure: Any, path: Path, dpi: int = 120) -> Path:
     """Write a plot as PNG, atomically, and let it go."""
     import matplotlib.pyplot as pyplot
 
-    with replacing(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=dpi)
-    pyplot.close(figure)
+    try:
+        with replacing(path) as temporary:
+            figure.savefig(temporary, format="png", dpi=dpi)
+    finally:
+        pyplot.close(figure)
     return path
 
 

@@ -46,6 +46,8 @@ _HOST = "api.wandb.ai"
 _OLD_MODES = {"dryrun": "offline", "run": "online"}
 _NAMES = ("run/person", "run/learnt", "run/test_is", "run/memory", "run/detector", "run/source")  # say who or where
 _PRIVATE = ("command", "learnt", "init", "person", "name")  # of a card: what was typed, and who
+_TELLING_NAMES = (".safetensors", ".ckpt", ".yaml", ".yml")
+_NOBODY = "lit_faces"  # an empty word would be filled in by W&B
 _LARGEST = 200 * 2**20  # bytes of a weight file that is copied into W&B's folder
 
 
@@ -90,7 +92,7 @@ def weights_artifact(kind: str, path: Path) -> Any:
 
     card = dict(load_weights(path)[1])
     learnt = card.get("people_learnt", len(card.get("learnt", ())))
-    card = {key: value for key, value in card.items() if key not in _PRIVATE}
+    card = without_paths({key: value for key, value in card.items() if key not in _PRIVATE})
     if learnt:
         card["people_learnt"] = learnt
     artifact = wandb.Artifact(f"{kind}-{digest_of(path)}", type=kind, metadata=card)
@@ -260,6 +262,46 @@ class Tracker:
                 self.run.log({f"plots/{path.stem}": wandb.Image(str(path), caption=caption)})
 
 
+def wandb_settings() -> Any:
+    """Settings of every run: no host, user, path, command line, code or console, which may name somebody."""
+    import wandb
+
+    return wandb.Settings(
+        console="off",
+        save_code=False,
+        disable_code=True,
+        disable_git=True,
+        disable_job_creation=True,
+        host=_NOBODY,
+        username=_NOBODY,
+        email=_NOBODY,
+        x_disable_meta=True,
+        x_disable_machine_info=True,
+    )
+
+
+def without_paths(value: Any) -> Any:
+    """A configuration with every path reduced to its last name; a file that is no weights to the digest of its content.
+
+    Args:
+        value: plain data.
+
+    Example:
+        >>> without_paths({"sources": [{"path": "/home/me/prepared/disfa"}], "class_path": "a.b.C"})
+        {'sources': [{'path': 'disfa'}], 'class_path': 'a.b.C'}
+    """
+    if isinstance(value, Mapping):
+        return {key: without_paths(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [without_paths(one) for one in value]
+    if not isinstance(value, str) or not (value.startswith("~") or "/" in value or os.sep in value):
+        return value
+    path = Path(value)
+    if path.suffix not in _TELLING_NAMES and path.is_file():  # a photo's name may be somebody's
+        return f"{path.suffix.removeprefix('.') or 'file'}:{digest_of(path)}"
+    return path.name
+
+
 def resolve_mode(mode: str) -> str:
     """``offline``, ``online`` or ``disabled``.
 
@@ -291,10 +333,6 @@ def tracked(command: str, mode: str, folder: Path, config: Mapping[str, Any]) ->
 
     os.environ.setdefault("WANDB_SILENT", "true")
     folder.mkdir(parents=True, exist_ok=True)
-    settings = wandb.Settings(  # the command line names a photo; host and folders may name a person
-        console="off", save_code=False, x_disable_meta=True, x_disable_machine_info=True, disable_git=True,
-        host="withheld",
-    )  # fmt: skip
     run = wandb.init(
         project="lit_faces",
         job_type=command,
@@ -302,7 +340,7 @@ def tracked(command: str, mode: str, folder: Path, config: Mapping[str, Any]) ->
         dir=str(folder.resolve()),
         mode=mode,  # type: ignore[arg-type]
         config={**config, **circumstances()},
-        settings=settings,
+        settings=wandb_settings(),
     )
     try:
         yield Tracker(run)

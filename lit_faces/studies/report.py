@@ -18,7 +18,6 @@ Frames of all seeds count together; intervals are over people, paired with the g
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +28,7 @@ import torch
 from torch import Tensor
 
 from lit_faces.core.facs import AU_INDEX, AU_KEYS, AUS
+from lit_faces.core.files import replace_file
 from lit_faces.metrics.bootstrap import bootstrap_difference, bootstrap_over_subjects
 from lit_faces.metrics.continual import START, ResultMatrix
 from lit_faces.metrics.detector import scores
@@ -121,9 +121,9 @@ def write_parquet(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     import pyarrow
     import pyarrow.parquet as parquet
 
-    temporary = path.with_name(f".{path.name}")
-    parquet.write_table(pyarrow.Table.from_pylist([dict(row) for row in rows]), temporary)
-    os.replace(temporary, path)
+    content = pyarrow.BufferOutputStream()
+    parquet.write_table(pyarrow.Table.from_pylist([dict(row) for row in rows]), content)
+    replace_file(path, content.getvalue().to_pybytes())
 
 
 @dataclass

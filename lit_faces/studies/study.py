@@ -20,12 +20,12 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import fcntl
 import hashlib
+import io
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, Protocol, get_args
@@ -35,6 +35,7 @@ import torch
 from torch import Tensor
 
 from lit_faces.arguments import UsageError, find_class, suggestion
+from lit_faces.core.files import BusyError, locked, replace_file
 from lit_faces.core.sample import TENSORS, FaceBatch, joined
 from lit_faces.core.seeding import derive_seed, generator_for
 from lit_faces.core.shipped import Kind, weights_path
@@ -262,10 +263,7 @@ class Worker:
     def run(self, cell: Cell) -> None:
         """Do what is left of a cell; nothing if another process is at it."""
         folder = self.out / "cells" / cell.key
-        folder.mkdir(parents=True, exist_ok=True)
-        with _lock(folder / "lock") as mine:
-            if not mine:
-                return
+        with contextlib.suppress(BusyError), locked(folder, "study"):
             order = self.order(cell)
             if all((folder / f"{step:03d}.npz").is_file() for step in range(len(order))):
                 return
@@ -334,8 +332,7 @@ class Worker:
         """Images made from a person's photo; kept in the study's folder."""
         file = self.out / "synthetic" / f"{person:03d}.safetensors"
         if not file.is_file():
-            file.parent.mkdir(parents=True, exist_ok=True)
-            with _lock(file.with_suffix(".lock"), wait=True):
+            with locked(file.parent, "study", wait=True, name=f"{file.stem}.lock"):
                 if not file.is_file():
                     self._synthesise(person, file)
         return load_faces(file)
@@ -379,24 +376,11 @@ def load_faces(path: Path) -> FaceBatch:
 
 def _write_npz(path: Path, readings: Mapping[str, Tensor], **facts: float) -> None:
     """Readings as float16 (steps of 0.002 at most), and a few numbers; atomically."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.npz")
     arrays: dict[str, Any] = {name: value.numpy().astype(np.float16) for name, value in readings.items()}
     arrays.update({name: np.asarray(value) for name, value in facts.items()})
-    np.savez(temporary, **arrays)
-    os.replace(temporary, path)
-
-
-@contextlib.contextmanager
-def _lock(path: Path, wait: bool = False) -> Iterator[bool]:
-    """Whether this process holds the file; the lock falls with the process."""
-    with path.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-            return
-        yield True
+    content = io.BytesIO()
+    np.savez(content, **arrays)
+    replace_file(path, content.getvalue())
 
 
 def missing_steps(study: Study, out: Path, people: int) -> int:

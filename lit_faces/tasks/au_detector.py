@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from lit_faces.core.facs import AU_INDEX, AU_KEYS, EMOTIONS, MAX_INTENSITY, OCCURRENCE_THRESHOLD
 from lit_faces.core.sample import FaceBatch
-from lit_faces.core.shipped import CRITIC, weights_path
+from lit_faces.core.shipped import initial_weights, weights_path
 from lit_faces.core.weights import load_state, load_weights, save_weights
 from lit_faces.losses.action_units import (
     masked_bce,
@@ -67,13 +67,14 @@ class AUDetector(FaceTask):
     Args:
         backbone: name of a timm model (``aligned_face_small`` and ``aligned_face_base`` are our own).
         backbone_weights: local safetensors file to start the backbone from; nothing is downloaded.
-        init: exported weights of another detector of the same backbone to start from (``critic``: the packaged one);
-            heads that it lacks start anew.
+        init: ``scratch`` (or null) starts from random weights, ``critic`` and ``generic`` from the shipped ones, else
+            from a file of :meth:`export_weights` of the same backbone; heads that it lacks start anew. See
+            :data:`lit_faces.core.shipped.INIT_WORDS`.
         size: side of the crops that the detector reads; others are resized.
         lr: highest learning rate (AdamW, one cycle).
         weight_decay: of AdamW.
         warmup: share of the training in which the learning rate rises.
-        clip: largest norm of the gradient.
+        clip: largest norm of the gradient; ``trainer.gradient_clip_val`` goes before it.
         drop_rate: dropout before the head.
         weight_mse: weight of the squared error (full scale = 1).
         weight_concordance: weight of 1 - concordance correlation, which keeps predictions from shrinking to the mean.
@@ -95,7 +96,7 @@ class AUDetector(FaceTask):
         self,
         backbone: str = "aligned_face_base",
         backbone_weights: str | None = None,
-        init: str | None = None,
+        init: str | None = "scratch",
         size: int = 128,
         lr: float = 2e-3,
         weight_decay: float = 1e-3,
@@ -138,8 +139,16 @@ class AUDetector(FaceTask):
         """Take over the weights of ``init``, unless a checkpoint brings others."""
         if stage == "fit" and self.occurrence_head and not self.loss_weights["occurrence"]:
             raise ValueError("occurrence_head: needs a weight_occurrence above 0, or nothing would train it")
-        if stage == "fit" and self.init is not None and self.trainer.ckpt_path is None:
-            self._start_from(CRITIC if self.init == "critic" else Path(self.init))
+        if stage == "fit" and self.trainer.ckpt_path is None and (path := self.starts_from()) is not None:
+            self._start_from(path)
+
+    def starts_from(self) -> Path | None:
+        """The file that ``init`` means; None = random weights.
+
+        Raises:
+            ValueError: neither a known word nor a file.
+        """
+        return initial_weights("detector", self.init)
 
     def load_exported(self, path: Path) -> None:
         """Take over an exported detector as it is, calibration included.
@@ -308,7 +317,7 @@ class AUDetector(FaceTask):
             self._seen_in_validation.append(torch.stack([x.detach().float().cpu() for x in row]))
 
     def on_validation_epoch_end(self) -> None:
-        """Log ``val/mse``, ``val/icc/AU06`` ... and ``val/icc/mean``; fit the calibration."""
+        """Log ``val/mse``, ``val/icc/AU06`` ... and ``val/icc/mean`` of raw readings; fit the calibration."""
         self.log_dict({f"val/{name}": value for name, value in self.val_mse.compute().items()})
         self.val_mse.reset()
         self._log_icc("val", self.val_icc)
@@ -353,7 +362,7 @@ class AUDetector(FaceTask):
             self.test_confusion.update(reading.expression, batch.emotion)
 
     def on_test_epoch_end(self) -> None:
-        """Log ``test/icc/AU06`` ..., ``test/f1/AU06`` ..., their means, and how expressions were named."""
+        """Log ``test/icc/AU06`` ... of calibrated readings, ``test/f1/AU06`` ..., and how expressions were named."""
         self._log_icc("test", self.test_icc)
         self.test_readings = Readings.of_batches(self._tested)
         self._tested = []
@@ -366,6 +375,16 @@ class AUDetector(FaceTask):
     def tested_people(self) -> list[dict[str, Any]]:
         """One row a person of the last test."""
         return [] if self.test_readings is None or not all(self.test_readings.subject) else self.test_readings.people()
+
+    def result_notes(self) -> dict[str, Any]:
+        """For results.json: what the figures are of."""
+        fresh = self._new_calibration().state_dict()
+        same = all(torch.equal(fresh[key], value.cpu()) for key, value in self.calibration.state_dict().items())
+        return {
+            "run/calibrated": not same,
+            "run/test_icc_is_of": "raw readings" if same else "readings calibrated on validation people",
+            "run/val_icc_is_of": "raw readings",
+        }
 
     def _log_icc(self, stage: str, metric: StreamingICC) -> None:
         values = metric.compute().float()
@@ -387,9 +406,14 @@ class AUDetector(FaceTask):
         )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
-    def configure_gradient_clipping(self, optimizer: Any, *_: Any, **__: Any) -> None:
-        """Clip the norm of the gradient to ``clip``."""
-        torch.nn.utils.clip_grad_norm_(self.parameters(), self.clip)
+    def configure_gradient_clipping(
+        self, optimizer: Any, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
+    ) -> None:
+        """Clip the norm of the gradient to ``clip``, or as the trainer was told."""
+        if gradient_clip_val is not None:
+            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
+        else:
+            torch.nn.utils.clip_grad_norm_(self.parameters(), self.clip)
 
     def on_fit_end(self) -> None:
         """Export the weights with their card."""

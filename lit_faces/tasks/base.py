@@ -127,7 +127,7 @@ class FaceTask(pl.LightningModule):
             "torch": str(torch.__version__),
             "aus": list(AUS),
             "images_seen": self.images_seen,
-            "command": " ".join(["python", "-m", "lit_faces.fit", *sys.argv[1:]]),
+            "command": typed_command(),
             "git": _revision(),
             "figures": figures,
             **more,
@@ -143,6 +143,24 @@ def quiet_save_hyperparameters(task: pl.LightningModule, frame: Any) -> None:
         warnings.filterwarnings("ignore", message=".*is an instance of `nn.Module`.*")
         warnings.filterwarnings("ignore", message=".*removed from hparams because it cannot be pickled.*")
         task.save_hyperparameters(frame=frame, logger=False)  # loggers get the whole experiment from fit
+
+
+def typed_command() -> str:
+    """What was typed, for a card that travels: of every path its last name only, but of experiments below this folder.
+
+    Example:
+        ``lit-faces fit experiments/au6_17.yaml --data.path faces``
+    """
+    program, words = Path(sys.argv[0]), sys.argv[1:]
+    called = ["python", "-m", f"lit_faces.{program.stem}"] if program.parent.name == "lit_faces" else [program.stem]
+    return " ".join([*called, *map(_without_folder, words)])
+
+
+def _without_folder(word: str) -> str:
+    option, equals, value = word.partition("=") if word.startswith("-") else ("", "", word)
+    path = Path(value)
+    shipped = path.parts[:1] == ("experiments",) and ".." not in path.parts
+    return word if "/" not in value or shipped else f"{option}{equals}{path.name}"
 
 
 def _revision() -> str:

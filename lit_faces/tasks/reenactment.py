@@ -20,9 +20,10 @@ from typing import Any
 import torch
 from pytorch_lightning.utilities.rank_zero import rank_zero_info
 from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from lit_faces.core.sample import FaceBatch
-from lit_faces.core.shipped import base_weights
+from lit_faces.core.shipped import initial_weights
 from lit_faces.core.weights import load_state, load_weights, save_weights
 from lit_faces.metrics.means import WeightedMeans
 from lit_faces.models.conditioning import Condition
@@ -57,8 +58,8 @@ class ReenactmentGAN(FaceTask):
     Args:
         generator: one of ``lit_faces.models.generators``.
         discriminator: ``lit_faces.models.discriminators.MultiScaleDiscriminator``, or null for reconstruction alone.
-        init: ``base`` starts from the shipped weights of this generator, ``scratch`` from random ones, anything else is
-            a safetensors file of :meth:`export_weights`.
+        init: ``base`` starts from the shipped weights of this generator, ``scratch`` (or null) from random ones, else
+            from a safetensors file of :meth:`export_weights`; see :data:`lit_faces.core.shipped.INIT_WORDS`.
         lr: of the generator (Adam, linear warm-up, then cosine to a twentieth).
         lr_discriminator: of the discriminator.
         betas: of both.
@@ -94,7 +95,7 @@ class ReenactmentGAN(FaceTask):
         self,
         generator: nn.Module,
         discriminator: MultiScaleDiscriminator | None = None,
-        init: str = "base",
+        init: str | None = "base",
         lr: float = 1e-3,
         lr_discriminator: float = 5e-4,
         betas: tuple[float, float] = (0.5, 0.99),
@@ -176,6 +177,16 @@ class ReenactmentGAN(FaceTask):
             raise ValueError("precision 16-mixed needs a gradient scaler per network; use bf16-mixed or 32-true")
         self._initialised = True
 
+    def starts_from(self) -> Path | None:
+        """The file that ``init`` means; None = random weights.
+
+        Raises:
+            ValueError: neither a known word nor a file.
+            FileNotFoundError: no weights are shipped for this generator.
+        """
+        name = getattr(self.generator, "name", type(self.generator).__name__)
+        return initial_weights("generator", self.init, name)
+
     def load_initial_weights(self) -> None:
         """Load ``init`` into generator, moving average and discriminator.
 
@@ -184,15 +195,9 @@ class ReenactmentGAN(FaceTask):
             ValueError: weights of another architecture, or a truncated file.
         """
         self._initialised = True
-        if self.init == "scratch":
+        path = self.starts_from()
+        if path is None:
             return
-        name = getattr(self.generator, "name", type(self.generator).__name__)
-        path = base_weights(name) if self.init == "base" else Path(self.init)
-        if self.init == "base" and not path.exists():
-            raise FileNotFoundError(
-                f"no base weights are shipped for the generator {name!r} ({path} is missing): use --model.init "
-                "scratch, or the path of a generator.safetensors that an earlier run has exported"
-            )
         state, _ = load_weights(path)
         state = {key: value.float() if value.is_floating_point() else value for key, value in state.items()}
         for network, prefix in (
@@ -331,9 +336,10 @@ class ReenactmentGAN(FaceTask):
         """Move the average towards the generator; faster at the start of the training."""
         updates = self.batches_seen // self.accumulate
         decay = min(self.ema_decay, (1 + updates) / (10 + updates))
-        torch._foreach_lerp_(list(self.ema.parameters()), list(self.generator.parameters()), 1.0 - decay)
-        for average, live in zip(self.ema.buffers(), self.generator.buffers()):
-            average.copy_(live)
+        average, live = list(self.ema.parameters()), list(self.generator.parameters())
+        get_ema_multi_avg_fn(decay)(average, live, updates)
+        for kept, now in zip(self.ema.buffers(), self.generator.buffers()):
+            kept.copy_(now)
 
     def _watch(self, output: GeneratorOutput, report: dict[str, Tensor]) -> None:
         """Log every so-manieth batch, and warn of a collapsed attention mask."""

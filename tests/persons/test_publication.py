@@ -37,9 +37,14 @@ def test_another_publication_needs_to_be_asked_for_and_leaves_strangers_alone(tm
 
 def test_an_error_while_writing_changes_nothing(tmp_path):
     publish(tmp_path, "a", {"one": "1"})
-    with pytest.raises(OSError, match="full"), publishing(tmp_path, "b", overwrite=True) as work:
-        (work / "one").write_text("half")
-        raise OSError("full")
+
+    def fails():
+        with publishing(tmp_path, "b", overwrite=True) as work:
+            (work / "one").write_text("half")
+            raise OSError("full")
+
+    with pytest.raises(OSError, match="full"):
+        fails()
     assert made_of(tmp_path) == "a" and files(tmp_path) == {"one": "1"}
 
 

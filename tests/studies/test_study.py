@@ -2,6 +2,7 @@
 
 import json
 import math
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,8 @@ import yaml
 
 from lit_faces.arguments import UsageError
 from lit_faces.core.facs import NUM_AUS
+from lit_faces.core.files import locked
 from lit_faces.persons.learner import PersonalLearner
-from lit_faces.studies import study as module
 from lit_faces.studies.report import Paired, _change, scores
 from lit_faces.studies.study import Study, Worker, missing_steps
 from lit_faces.study import main
@@ -136,10 +137,8 @@ def test_two_processes_do_not_do_one_cell_twice(content, tmp_path):
     worker = Worker(Study.read(content, "x.yaml"), tmp_path)
     cell = worker.study.cells()[0]
     folder = tmp_path / "cells" / cell.key
-    folder.mkdir(parents=True)
-    with module._lock(folder / "lock") as mine:
-        assert mine
-        worker.run(cell)  # somebody is at it
+    with locked(folder, "study"), ThreadPoolExecutor(1) as another:
+        another.submit(worker.run, cell).result()  # somebody is at it
     assert not list(folder.glob("*.npz"))
 
 
