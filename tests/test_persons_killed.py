@@ -100,7 +100,7 @@ def test_adapting_obeys_a_signal(number, small, tmp_path):
 def test_processes_of_a_set_end_with_their_command(small, tmp_path):
     out = tmp_path / "out"
     process = start("generate", small.generate(out, "--n", "200", "--jobs", "2"))
-    wait_for(lambda: len(children(process.pid)) > 2 and list(out.glob(".shard-*")), process)  # one tracks resources
+    wait_for(lambda: len(children(process.pid)) >= 2, process)
     theirs = children(process.pid)
     began = time.monotonic()
     kill(process, signal.SIGTERM)
