@@ -28,9 +28,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
+from lit_faces.core.classes import find_class
 from lit_faces.core.facs import NUM_AUS
+from lit_faces.core.fields import field, read_json
 from lit_faces.core.files import locked, replace_file, reserve
 from lit_faces.core.sample import FaceBatch
+from lit_faces.core.words import UsageError
+from lit_faces.rendering.heads import Renderer
 
 LAYOUT = 3  # of the files below
 CHUNK = 64  # faces of one render call
@@ -134,16 +138,15 @@ def default_cache_dir() -> Path:
 
 
 def load_class(path: str) -> Any:
-    """The class at a dotted path.
+    """The renderer at a dotted path.
 
     Raises:
-        ValueError: no such module or class.
+        UsageError: no such module or class, or no renderer.
     """
-    module, _, name = path.rpartition(".")
-    try:
-        return getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ValueError(f"renderer: no class {path!r} ({error})") from error
+    found = find_class(path, "renderer", Renderer)
+    if found is None:
+        raise UsageError(f"renderer: expected a dotted path such as lit_faces.rendering.renderer.FaceRenderer: {path}")
+    return found
 
 
 def renderer_version(path: str) -> str:
@@ -287,10 +290,10 @@ def _done(progress: Path, partial: Path, plan: RenderPlan) -> int:
         for name, kind in plan.arrays().items()
     )
     try:
-        done = json.loads(progress.read_text())["done"]
-    except (OSError, ValueError, KeyError, TypeError):
+        done = field(read_json(progress), "done", int, progress, minimum=0, maximum=len(plan))
+    except (OSError, ValueError):
         return 0
-    return done if whole and type(done) is int and 0 <= done <= len(plan) else 0
+    return done if whole else 0
 
 
 def _save_progress(arrays: _Rows, file: Path, done: int) -> None:

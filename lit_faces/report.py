@@ -6,7 +6,6 @@ A run is any folder with results.json: of fit, folds, evaluate, adapt, generate,
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import re
 import sys
@@ -14,6 +13,8 @@ import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from lit_faces.core.fields import read_json
 
 if TYPE_CHECKING:
     from lit_faces.reports.page import Page
@@ -94,12 +95,7 @@ def read_run(path: Path, name: str) -> Run:
         near = sorted({str(found.parent) for found in path.glob("*/results.json")})[-3:] if path.is_dir() else []
         hint = f"; did you mean {near[-1]}?" if near else "; give the folder that fit, adapt or generate wrote"
         raise FileNotFoundError(f"{path}: no results.json there{hint}")
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-        if not isinstance(content, dict):
-            raise ValueError("expected an object")
-    except ValueError as error:
-        raise ValueError(f"{file}: damaged ({error}); run the job again") from error
+    content = read_json(file, "run the job again")
     run = Run(name)
     for key, value in content.items():
         plain = isinstance(value, int | float) and not isinstance(value, bool)

@@ -67,7 +67,7 @@ def test_one_person_then_another_from_the_memory(root, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        (["--method", "magic"], "--method: expected one of"),
+        (["--method", "magic"], "--method: unknown method magic"),
         (["--held-out", "2"], "--held-out: expected 0..1"),
         (["--detector", "nowhere.safetensors"], "nowhere.safetensors: no such weights file"),
     ],

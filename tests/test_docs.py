@@ -10,9 +10,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from lit_faces.runs.options import NAMES
 
 from lit_faces.cli import VERBS
+from lit_faces.runs.options import NAMES
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"

@@ -134,4 +134,4 @@ def test_from_one_photo_to_a_detector_in_one_command(photos, tmp_path, capsys):
     assert personalise.main([*words, "--seed", "5"]) == 2
     assert "choose another --out, or --overwrite" in capsys.readouterr().err
     assert personalise.main([*words[:2], str(tmp_path / "b"), "--method", "magic"]) == 2
-    assert "--method: expected one of" in capsys.readouterr().err and not (tmp_path / "b").exists()
+    assert "--method: unknown method magic" in capsys.readouterr().err and not (tmp_path / "b").exists()

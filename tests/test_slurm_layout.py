@@ -4,14 +4,14 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from lit_faces.runs import folder
-from lit_faces.runs.plan import Plan
 
 from lit_faces import slurm
 from lit_faces.arguments import UsageError
 from lit_faces.callbacks import leaving
 from lit_faces.core.signals import Signals
 from lit_faces.reports.tracking import default_wandb_mode
+from lit_faces.runs import folder
+from lit_faces.runs.plan import Plan
 
 TASK = {
     "SLURM_JOB_ID": "77", "SLURM_NTASKS": "8", "SLURM_NTASKS_PER_NODE": "4", "SLURM_NNODES": "2", "SLURM_STEP_ID": "0",

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lit_faces.core.landmarks import EMBEDDING_SIZE, FaceAnalyser, centred_box
-from lit_faces.core.weights import load_checkpoint, load_state, load_weights
+from lit_faces.core.weights import load_checkpoint, load_state, load_weights, plain_weights
 
 INCEPTION_FILE = "weights-inception-2015-12-05-6726825d.pth"
 _INCEPTION_URL = f"https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/{INCEPTION_FILE}"
@@ -212,5 +212,4 @@ def _state_of(path: Path) -> dict[str, Tensor]:
     """Tensors of a safetensors file or a checkpoint."""
     if path.suffix == ".safetensors":
         return load_weights(path)[0]
-    checkpoint = load_checkpoint(path)
-    return checkpoint.get("state_dict", checkpoint)
+    return plain_weights(load_checkpoint(path), path, ())[0]

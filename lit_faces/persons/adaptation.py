@@ -34,8 +34,9 @@ from lit_faces.core.shards import INDEX, ShardSet
 from lit_faces.core.shipped import DETECTOR_HELP, weights_path
 from lit_faces.core.weights import load_weights
 from lit_faces.persons.leakage import Split, batch_digest, hold_out, refuse_shared
-from lit_faces.persons.learner import ALL_METHODS, CLOSED_FORM, ZERO_SHOT, PersonalLearner, shipped_fisher
+from lit_faces.persons.learner import PersonalLearner, shipped_fisher
 from lit_faces.persons.learning_report import figures_of, write_learning_report
+from lit_faces.persons.methods import find_method
 from lit_faces.persons.publication import made_of, publishing, recover
 from lit_faces.persons.recipes import Recipe
 from lit_faces.persons.synthesis import GenerativeMemory
@@ -74,8 +75,8 @@ class LearnOptions:
         Raises:
             ValueError: names the option.
         """
-        if self.method is not None and self.method not in ALL_METHODS:
-            raise ValueError(f"--method: expected one of {', '.join(ALL_METHODS)}, got {self.method}")
+        if self.method is not None:
+            find_method(self.method, "--method")
         if not 0 <= self.held_out < 1:
             raise ValueError(f"--held-out: expected 0..1, 1 left out, got {self.held_out}")
         at_least("steps", self.steps, 1)
@@ -218,7 +219,7 @@ def _read_groups(person: Path, options: LearnOptions, name: str | None, size: in
     """All faces that are learnt from or measured, none of them in two groups that must be apart."""
     faces = read_labelled(person, size)
     name = name or _one_name(faces, person)
-    if not bool(faces.au_intensity.isfinite().any()) and options.method not in ZERO_SHOT:
+    if not bool(faces.au_intensity.isfinite().any()) and (options.method is None or find_method(options.method).labels):
         raise ValueError(f"{person}: no AU is coded in any face: labels.csv needs columns such as au6, au17")
     test = None if options.test is None else read_labelled(options.test, size, need="intensity")
     generic = _set_or_rendered(options.generic, size, *_GENERIC)
@@ -320,11 +321,12 @@ def _remembered(options: LearnOptions, detector: AUDetector) -> PersonalLearner:
     method = str(card.get("method", "ewc_replay"))
     if options.method not in (None, method):
         raise ValueError(f"{options.memory}: was kept by the method {method}, not {options.method}: leave --method out")
+    find_method(method, f"{options.memory}: method")
     kept = Recipe(**{**card["recipe"], "steps": options.steps, "seed": options.seed})
     learner = PersonalLearner(detector, method, kept, card["capacity"], card["fisher_samples"])
     given = {key: value.clone() for key, value in detector.state_dict().items()}
     learner.load(options.memory)
-    if method not in ZERO_SHOT + CLOSED_FORM:  # with those, the written detector has a person's own head
+    if learner.how.fit is None:  # with those, the written detector has a person's own head
         _same_detector(given, learner.detector.state_dict(), options)
     return learner
 

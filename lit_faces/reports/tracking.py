@@ -26,22 +26,6 @@ from lit_faces.slurm import in_job
 
 MODES = ("auto", "offline", "online", "disabled")
 STEP = "trainer/global_step"
-_DOWN = (
-    "l1",
-    "mse",
-    "mae",
-    "nme",
-    "fid",
-    "kid",
-    "loss",
-    "leak",
-    "distance",
-    "gradient",
-    "gap",
-    "forgetting",
-    "seconds",
-)
-_UP = ("icc", "f1", "auc", "accuracy", "recall", "same_share", "found", "is", "ccc", "correlation", "kept")
 _HOST = "api.wandb.ai"
 _OLD_MODES = {"dryrun": "offline", "run": "online"}
 _NAMES = ("run/person", "run/learnt", "run/test_is", "run/memory", "run/detector", "run/source")  # say who or where
@@ -58,13 +42,10 @@ def direction(name: str) -> str | None:
         >>> direction("test/au_fidelity/icc/AU06"), direction("val/l1_changed"), direction("train/images")
         ('max', 'min', None)
     """
-    for part in reversed(name.lower().split("/")):
-        words = part.split("_")
-        if any(word in _UP for word in words) or part in _UP:
-            return "max"
-        if any(word in _DOWN for word in words):
-            return "min"
-    return None
+    from lit_faces.metrics.directions import higher_is_better
+
+    better = higher_is_better(name)
+    return None if better is None else "max" if better else "min"
 
 
 def define_metrics(run: Any, names: Iterable[str]) -> None:

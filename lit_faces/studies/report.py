@@ -27,7 +27,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lit_faces.core.facs import AU_INDEX, AU_KEYS, AUS
+from lit_faces.core.facs import AU_INDEX, AU_KEYS, AUS, NUM_AUS
+from lit_faces.core.fields import field, read_npz
 from lit_faces.core.files import replace_file
 from lit_faces.metrics.bootstrap import bootstrap_difference, bootstrap_over_subjects
 from lit_faces.metrics.continual import START, ResultMatrix
@@ -36,6 +37,7 @@ from lit_faces.metrics.icc import icc_of_moments, pair_moments
 from lit_faces.reports.pictures import save_figure
 from lit_faces.studies.study import Cell, Study, Worker
 
+_AGAIN = "remove it and run the study again: that person is learnt anew"
 _METHOD_ORDER = ("none", "finetune", "ewc_replay", "joint")
 
 
@@ -68,16 +70,27 @@ def collect(study: Study, out: Path, truth: Truth) -> list[dict[str, Any]]:
     rows = []
     for cell in study.cells():
         for file in sorted((out / "cells" / cell.key).glob("[0-9]*.npz")):
-            with np.load(file) as content:
-                person, seconds = int(content["person"]), float(content["seconds"])
+            person, seconds = _facts(file, len(truth.names))
             for name, readings in _readings(file).items():
                 rows.append(_row(cell, int(file.stem), person, seconds, name, truth, readings, start[name]))
     return rows
 
 
 def _readings(file: Path) -> dict[str, Tensor]:
-    with np.load(file) as content:
-        return {k: torch.from_numpy(content[k].astype(np.float32)) for k in content.files if content[k].ndim == 2}
+    arrays = read_npz(file, _AGAIN)
+    found = {name: torch.from_numpy(a.astype(np.float32)) for name, a in arrays.items() if a.ndim == 2}
+    for name, value in found.items():
+        if value.shape[1] != NUM_AUS or not bool(value.isfinite().all()):
+            raise ValueError(f"{file}: {name}: expected finite readings (n, {NUM_AUS}); {_AGAIN}")
+    return found
+
+
+def _facts(file: Path, people: int) -> tuple[int, float]:
+    """Who was learnt, and in how many seconds."""
+    arrays = read_npz(file, _AGAIN)
+    plain = {name: value.item() for name, value in arrays.items() if value.ndim == 0}
+    person = field(plain, "person", int, file, minimum=0, maximum=people - 1)
+    return person, field(plain, "seconds", float, file, minimum=0)
 
 
 def _row(

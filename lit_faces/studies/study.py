@@ -34,14 +34,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lit_faces.arguments import UsageError, find_class, suggestion
+from lit_faces.arguments import UsageError, find_class, parameters, suggestion
+from lit_faces.core.fields import field as field_of
+from lit_faces.core.fields import read_npz
 from lit_faces.core.files import BusyError, locked, replace_file
 from lit_faces.core.sample import TENSORS, FaceBatch, joined
 from lit_faces.core.seeding import derive_seed, generator_for
 from lit_faces.core.shipped import Kind, weights_path
 from lit_faces.core.weights import load_weights, save_weights
-from lit_faces.persons.learner import ALL_METHODS, CLOSED_FORM, ZERO_SHOT, PersonalLearner, save_fisher, shipped_fisher
-from lit_faces.persons.recipes import METHODS, Recipe
+from lit_faces.persons.learner import PersonalLearner, save_fisher, shipped_fisher
+from lit_faces.persons.methods import find_method, folder_name, method_words
+from lit_faces.persons.recipes import Recipe
 from lit_faces.tasks.au_detector import load_detector
 
 Images = Literal["real", "real+synthetic", "synthetic", "wrong"]
@@ -88,7 +91,7 @@ class Cell:
     @property
     def key(self) -> str:
         """Name of its folder."""
-        return f"{self.protocol}-{self.method}-k{self.k}-{self.images}-s{self.seed}"
+        return f"{self.protocol}-{folder_name(self.method)}-k{self.k}-{self.images}-s{self.seed}"
 
 
 @dataclass
@@ -130,18 +133,13 @@ class Study:
         for key in content:
             if key not in names:
                 raise UsageError(f"{where}: unknown key {key}{suggestion(str(key), names)}")
-        study = cls(**content)
-        known = {f.name for f in fields(Recipe)}
-        study.recipe = study.recipe or {}
-        for key in study.recipe:
-            if key not in known:
-                raise UsageError(f"{where}: unknown key recipe.{key}{suggestion(str(key), known)}")
         try:
-            Recipe(**study.recipe)
+            _check_types(content, where)
+            study = cls(**content)
+            study.recipe = study.recipe or {}
+            _check_recipe(study.recipe, where)
         except ValueError as error:
-            raise UsageError(f"{where}: {error}") from error
-        if not isinstance(study.synthetic, int) or study.synthetic < 1:
-            raise UsageError(f"{where}: synthetic: expected a number of images from 1, got {study.synthetic!r}")
+            raise UsageError(str(error)) from error
         for protocol in get_args(Protocol_):
             for number, block in enumerate(getattr(study, protocol)):
                 _check_block(block, f"{where}: {protocol}[{number}]")
@@ -156,15 +154,24 @@ class Study:
         Raises:
             UsageError: there is none.
         """
-        path = str(self.people.get("class_path", ""))
-        found = find_class(path, f"{where}: people.class_path")
-        if found is None or set(self.people) - {"class_path", "init_args"}:
+        if set(self.people) - {"class_path", "init_args"} or "class_path" not in self.people:
             raise UsageError(f"{where}: people: expected class_path (dotted) and init_args, got {self.people}")
+        found = find_class(self.people["class_path"], f"{where}: people.class_path", People)
+        if found is None:
+            raise UsageError(f"{where}: people.class_path: expected a dotted path, got {self.people['class_path']}")
+        names = parameters(found)
+        for key in field_of(self.people, "init_args", dict, f"{where}: people", default={}):
+            if names is not None and key not in names:
+                raise UsageError(f"{where}: unknown key people.init_args.{key}{suggestion(str(key), names)}")
         return found
 
     def stream(self) -> People:
         """The people."""
-        return self.stream_class()(**self.people.get("init_args", {}))
+        cls = self.stream_class()
+        try:
+            return cls(**self.people.get("init_args", {}))
+        except TypeError as error:
+            raise UsageError(f"study: people.init_args: {error}") from error
 
     def cells(self) -> list[Cell]:
         """Everything that is asked, once each; sequences first, for they are the longest."""
@@ -175,7 +182,7 @@ class Study:
                     for k in _listed(block["k"]):
                         for images in _listed(block.get("images", "real")):
                             for method in _listed(block["methods"]):
-                                found[Cell(protocol, method, k, images, seed)] = None
+                                found[Cell(protocol, method_words(method), k, images, seed)] = None
         return list(found)
 
     def fingerprint(self) -> str:
@@ -190,22 +197,59 @@ class Study:
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
+def _check_types(content: Mapping[str, Any], where: str) -> None:
+    """Compare the values of a study file with what they are for.
+
+    Raises:
+        ValueError: names the key.
+    """
+    for name in ("detector", "generator"):
+        field_of(content, name, str, where, minimum=1, default="")
+    field_of(content, "people", dict, where, default={})
+    for name in get_args(Protocol_):
+        field_of(content, name, list, where, of=dict, maximum=1000, default=[])
+    field_of(content, "seeds", list, where, of=int, minimum=1, maximum=1000, default=[])
+    for name, most in (("fisher_samples", 100_000), ("synthetic", 100_000)):
+        field_of(content, name, int, where, minimum=1, maximum=most, default=1)
+    if not isinstance(content.get("capacity", 1), str):
+        field_of(content, "capacity", int, where, minimum=1, default=1)
+    if content.get("recipe") is not None:
+        field_of(content, "recipe", dict, where, default={})
+
+
+def _check_recipe(recipe: Mapping[str, Any], where: str) -> None:
+    """Compare the values of a recipe with what they are for.
+
+    Raises:
+        ValueError: names the key, and the nearest that exists.
+    """
+    known = {f.name for f in fields(Recipe)}
+    for key in recipe:
+        if key not in known:
+            raise UsageError(f"{where}: unknown key recipe.{key}{suggestion(str(key), known)}")
+    try:
+        Recipe(**recipe)
+    except ValueError as error:
+        raise UsageError(f"{where}: {error}") from error
+
+
 def _listed(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
 
 def _check_block(block: Any, where: str) -> None:
     keys = {"methods", "k", "images", "seeds"}
+    for seed in _listed(block.get("seeds", [])) if isinstance(block, dict) else []:
+        field_of({"seeds": seed}, "seeds", int, where)
     if not isinstance(block, dict) or not {"methods", "k"} <= set(block) <= keys:
         raise UsageError(f"{where}: expected methods and k, and perhaps images and seeds, got {block}")
     for method in _listed(block["methods"]):
-        if method not in ALL_METHODS:
-            raise UsageError(f"{where}: unknown method {method}{suggestion(str(method), ALL_METHODS)}")
+        find_method(method_words(method, f"{where}: methods"), f"{where}: methods")
     for images in _listed(block.get("images", "real")):
         if images not in get_args(Images):
             raise UsageError(f"{where}: unknown images {images}{suggestion(str(images), get_args(Images))}")
     for k in _listed(block["k"]):
-        if not isinstance(k, int) or k < 0:
+        if not isinstance(k, int) or isinstance(k, bool) or k < 0:
             raise UsageError(f"{where}: k: expected whole numbers of frames, 0 or more, got {k}")
 
 
@@ -239,9 +283,8 @@ class Worker:
             readings = {f"p{i}": learner.predict(self.people.test(i).image) for i in range(len(self.people.names))}
             _write_npz(self.start_file, {**readings, "generic": learner.predict(self.people.generic().image)})
         cells = self.study.cells()
-        if not self.fisher_file.is_file() and any(
-            c.method in METHODS and METHODS[c.method].penalty == "ewc" for c in cells
-        ):
+        makers = [find_method(cell.method).penalty for cell in cells]
+        if not self.fisher_file.is_file() and any(make and make(self.recipe).takes_fisher for make in makers):
             learner = self._learner(Cell("single", "ewc", 0, "real", 0))
             known = shipped_fisher(self.study.detector)
             save_fisher(self.fisher_file, known or learner.fisher(self.people.others(), 16 * self.study.fisher_samples))
@@ -314,9 +357,11 @@ class Worker:
 
     def _strangers(self, learner: PersonalLearner) -> Tensor:
         """Readings of people who are never learnt; known already where the method leaves the detector alone."""
-        if learner.method == "none" or learner.method in (*ZERO_SHOT, *CLOSED_FORM):
-            with np.load(self.start_file) as content:
-                return torch.from_numpy(content["generic"].astype(np.float32))
+        if learner.how.leaves_others:
+            arrays = read_npz(self.start_file, "remove it and run the study again")
+            if "generic" not in arrays:
+                raise ValueError(f"{self.start_file}: generic is missing; remove it and run the study again")
+            return torch.from_numpy(arrays["generic"].astype(np.float32))
         return learner.predict(self.people.generic().image)
 
     def frames(self, cell: Cell, person: int) -> FaceBatch:
@@ -371,7 +416,14 @@ def save_faces(path: Path, faces: FaceBatch) -> None:
 def load_faces(path: Path) -> FaceBatch:
     """Read what :func:`save_faces` wrote."""
     tensors, card = load_weights(path)
-    return FaceBatch(**tensors, subject=list(card["subject"]), source=list(card["source"]))
+    count = len(tensors["image"]) if "image" in tensors else 0
+    words: dict[str, Any] = {
+        name: field_of(card, name, list, path, of=str, minimum=count, maximum=count) for name in ("subject", "source")
+    }
+    if missing := set(TENSORS) - set(tensors):
+        raise ValueError(f"{path}: {sorted(missing)[0]} is missing: remove the file and run the study again")
+    content: dict[str, Any] = {**{name: tensors[name] for name in TENSORS}, **words}
+    return FaceBatch(**content)
 
 
 def _write_npz(path: Path, readings: Mapping[str, Tensor], **facts: float) -> None:

@@ -19,9 +19,11 @@ import torch.nn.functional as functional
 from torch import Tensor, nn
 
 from lit_faces.core.facs import AU_INDEX, AU_KEYS, EMOTIONS, MAX_INTENSITY, OCCURRENCE_THRESHOLD
+from lit_faces.core.fields import field
+from lit_faces.core.ranks import gather
 from lit_faces.core.sample import FaceBatch
 from lit_faces.core.shipped import initial_weights, weights_path
-from lit_faces.core.weights import load_state, load_weights, save_weights
+from lit_faces.core.weights import check_card, load_state, load_weights, save_weights
 from lit_faces.losses.action_units import (
     masked_bce,
     masked_concordance,
@@ -322,16 +324,16 @@ class AUDetector(FaceTask):
         self.val_mse.reset()
         self._log_icc("val", self.val_icc)
         fitting = self.trainer.state.fn == "fit" and not self.trainer.sanity_checking
-        if self.calibrate and self._seen_in_validation and fitting:  # never on the people of a later validation
-            self._calibrate(torch.cat(self._seen_in_validation, 1))
+        if self.calibrate and fitting:  # never on the people of a later validation
+            rows = [
+                part.cpu() for rank in gather(self._seen_in_validation) for part in rank
+            ]  # a rank may have seen none
+            if rows:
+                self._calibrate(torch.cat(rows, 1))
         self._seen_in_validation.clear()
 
     def _calibrate(self, rows: Tensor) -> None:
         """Fit scale, shift and thresholds to (4, n, 19): intensity, its truth, occurrence score, its truth."""
-        if self.trainer.world_size > 1:
-            gathered: list[Any] = [None] * self.trainer.world_size
-            torch.distributed.all_gather_object(gathered, rows)
-            rows = torch.cat(gathered, 1)
         predicted, truth, scores, occurrence = rows
         calibration = self._new_calibration()
         calibration.fit(predicted, truth)
@@ -465,13 +467,19 @@ def load_detector(path: Path | str) -> AUDetector:
     """
     path = weights_path("detector", path)
     state, card = load_weights(path)
-    if card.get("kind") != _KIND:
-        raise ValueError(
-            f"{path}: expected the weights of an AU detector, found {card.get('kind', 'a file without a card')!r}; "
-            "train one with `python -m lit_faces.fit experiments/judge.yaml`"
-        )
-    heads: dict[str, Any] = {name: bool(card.get(name, False)) for name in ("occurrence_head", "expression_head")}
-    detector = AUDetector(backbone=card["backbone"], size=int(card["size"]), drop_rate=0.0, **heads)
+    train = "train one with `python -m lit_faces.fit experiments/judge.yaml`"
+    check_card(path, card, _KIND, "the weights of an AU detector", train)
+    where = f"{path}: its card"
+    heads: dict[str, Any] = {
+        name: field(card, name, bool, where, default=False) for name in ("occurrence_head", "expression_head")
+    }
+    backbone = field(card, "backbone", str, where, minimum=1, maximum=100)
+    size = field(card, "size", int, where, minimum=16, maximum=1024)
+    seen = field(card, "images_seen", int, where, minimum=0, default=0)
+    try:
+        detector = AUDetector(backbone=backbone, size=size, drop_rate=0.0, **heads)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from error
     networks = nn.ModuleDict(
         {
             name: part
@@ -483,5 +491,5 @@ def load_detector(path: Path | str) -> AUDetector:
     if not any(key.startswith("calibration.") for key in state):  # written before there was one
         state.update({f"calibration.{key}": value for key, value in Calibration().state_dict().items()})
     load_state(networks, state, str(path))
-    detector.images_seen = int(card.get("images_seen", 0))
+    detector.images_seen = seen
     return detector.eval().requires_grad_(False)

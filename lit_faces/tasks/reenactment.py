@@ -24,7 +24,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from lit_faces.core.sample import FaceBatch
 from lit_faces.core.shipped import initial_weights
-from lit_faces.core.weights import load_state, load_weights, save_weights
+from lit_faces.core.weights import check_card, load_state, load_weights, save_weights
 from lit_faces.metrics.means import WeightedMeans
 from lit_faces.models.conditioning import Condition
 from lit_faces.models.discriminators import MultiScaleDiscriminator, Request, Verdict
@@ -43,7 +43,6 @@ from lit_faces.tasks.objectives import (
     reconstruction_terms,
 )
 from lit_faces.tasks.pairs import Example, Pair, request, training_example
-from lit_faces.tasks.schedule import warm_cosine
 
 WEIGHTS_FILE = "generator.safetensors"
 _KIND = "reenactment"
@@ -60,7 +59,7 @@ class ReenactmentGAN(FaceTask):
         discriminator: ``lit_faces.models.discriminators.MultiScaleDiscriminator``, or null for reconstruction alone.
         init: ``base`` starts from the shipped weights of this generator, ``scratch`` (or null) from random ones, else
             from a safetensors file of :meth:`export_weights`; see :data:`lit_faces.core.shipped.INIT_WORDS`.
-        lr: of the generator (Adam, linear warm-up, then cosine to a twentieth).
+        lr: of the generator (Adam, linear warm-up, then cosine to a twentieth; constant with ``max_time`` alone).
         lr_discriminator: of the discriminator.
         betas: of both.
         warmup: share of the training in which the learning rates rise.
@@ -198,7 +197,9 @@ class ReenactmentGAN(FaceTask):
         path = self.starts_from()
         if path is None:
             return
-        state, _ = load_weights(path)
+        state, card = load_weights(path)
+        if card:
+            check_card(path, card, _KIND, "the weights of a generator", "export one with a run of `lit_faces.fit`")
         state = {key: value.float() if value.is_floating_point() else value for key, value in state.items()}
         for network, prefix in (
             (self.generator, "generator."),
@@ -314,9 +315,10 @@ class ReenactmentGAN(FaceTask):
 
     def _update(self, network: nn.Module, optimizer: Any, lr: float) -> None:
         """Clip, set the learning rate, step; a step with a gradient that is not finite is left out."""
+        self.gradients_complete(optimizer)
         norm = torch.nn.utils.clip_grad_norm_(network.parameters(), self.clip)
         for group in optimizer.param_groups:
-            group["lr"] = lr * warm_cosine(self.progress(), self.warmup)
+            group["lr"] = lr * self.rate(self.warmup)
         if torch.isfinite(norm):
             optimizer.step()
         optimizer.zero_grad(set_to_none=True)
