@@ -7,7 +7,7 @@ group      what it is for                            may share people with    ma
 =========  ========================================  =================================================
 person     learnt from                               test, memory             memory (learnt again)
 test       what the person's figures are measured on person, memory           nobody
-others     known before; remembered                  nobody but memory        nobody but memory
+others     known before; remembered                  nobody                   nobody
 generic    strangers: what forgetting is measured on nobody                   nobody
 =========  ========================================  =================================================
 """
