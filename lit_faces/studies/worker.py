@@ -36,9 +36,9 @@ from lit_faces.core.weights import load_weights, save_weights
 from lit_faces.persons.generators import load_generator
 from lit_faces.persons.landmark_model import LandmarkModel
 from lit_faces.persons.learner import PersonalLearner, save_fisher, shipped_fisher
+from lit_faces.persons.maker import SetMaker
 from lit_faces.persons.methods import find_method
 from lit_faces.persons.recipes import Recipe
-from lit_faces.persons.sets import SetMaker
 from lit_faces.persons.source import source_of_faces
 from lit_faces.studies.description import Cell, Study
 from lit_faces.tasks.au_detector import load_detector
