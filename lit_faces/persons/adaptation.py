@@ -97,6 +97,7 @@ class LearnOptions:
             check_file(self.memory, "memory")
             if self.memory.resolve().parent == out.resolve():
                 raise ValueError(f"--out {out}: holds the memory that is read; write the next person elsewhere")
+            _remembered(self, load_detector(self.detector))
         file = weights_path("detector", self.detector)
         if self.memory is None and (count := people_learnt(load_weights(file)[1], file)):
             raise ValueError(
@@ -249,6 +250,24 @@ def _read_groups(person: Path, options: LearnOptions, name: str | None, size: in
         split = replace(split, learnt=_neutral_first(split.learnt, person, str(options.method)))
     batches = [faces, generic, *(batch for batch in (test, others) if batch is not None)]
     return _Groups(name, split, generic, _digest(name, options, [batch_digest(batch) for batch in batches]))
+
+
+def check_groups(options: LearnOptions, name: str) -> None:
+    """Refuse sets that :func:`adapt` would refuse, before the person's own set is there.
+
+    Args:
+        options: how.
+        name: of the person.
+
+    Raises:
+        ValueError, OSError: a set that cannot be read; groups that share people or pictures.
+    """
+    paths = {"--test": options.test, "--others": options.others, "--generic": options.generic}
+    size = load_detector(options.detector).size
+    given = {flag: read_labelled(path, size, need="intensity") for flag, path in paths.items() if path is not None}
+    for faces in list(given.values())[:1]:
+        given["--person"] = faces.select(slice(0, 0))  # nobody yet, but a name
+    refuse_shared(given, people=[("--person", "--test")], called={"--person": name, "--test": name})
 
 
 def _digest(name: str, options: LearnOptions, faces: list[str]) -> str:
