@@ -34,7 +34,7 @@ from lit_faces.persons.recipes import Recipe
 from lit_faces.persons.source import source_of_faces
 from lit_faces.persons.verify import labels_of
 from lit_faces.rendering.renderer import FaceRenderer
-from lit_faces.studies.report import scores
+from lit_faces.studies.scores import scores
 from lit_faces.tasks.au_detector import load_detector
 
 FIRST = {"val": 6_000_000, "test": 7_000_000}  # subjects: nobody else uses these numbers

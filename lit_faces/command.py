@@ -21,9 +21,10 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
-from lit_faces.core.signals import Interrupted, Terminated, obeying_signals
+from lit_faces.core.signals import SIGNALS, Interrupted, Terminated, obeying_signals
 
 __all__ = ["Interrupted", "Terminated", "called_as_lit_faces", "obeying_signals", "one_line", "program", "run_command"]
 _DISK = {
@@ -79,8 +80,13 @@ def run_command(
     def farewell(number: int) -> None:
         os.write(2, f"{words(number)}\n".encode())  # at a hard end, somebody may hold the lock of sys.stderr
 
+    outermost = not SIGNALS.listening
+
     def leave(number: int) -> int:
         _say(words(number))
+        if outermost and not patient and _is_our_process():
+            sys.stdout.flush()
+            SIGNALS.end(number)  # tidying up after heavy imports takes the interpreter seconds
         return 128 + number
 
     with obeying_signals() as signals:
@@ -101,6 +107,12 @@ def run_command(
         if signals.stop:
             return leave(signals.stop)
     return done if isinstance(done, int) and not isinstance(done, bool) else 0
+
+
+def _is_our_process() -> bool:
+    """Whether this process was started for a command, not for a notebook or a test that calls one."""
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    return (spec is not None and spec.name.startswith("lit_faces.")) or Path(sys.argv[0]).stem == "lit-faces"
 
 
 def _is_users(error: Exception) -> bool:

@@ -13,11 +13,6 @@ from typing import Any
 
 from lit_faces.command import program, run_command
 
-READERS = (
-    "disfa", "disfa_plus", "bp4d", "bp4d_plus", "ck_plus", "unbc", "rafdb", "affectnet", "fer2013", "affwild2",
-    "emotionet", "folder", "generated",
-)  # fmt: skip
-
 
 def build_parser(name: str | None = None) -> argparse.ArgumentParser:
     """The command line; with a name, with the options of that set."""
@@ -25,7 +20,7 @@ def build_parser(name: str | None = None) -> argparse.ArgumentParser:
         prog=program("prepare") if name is None else f"{program('prepare')} {name}",
         description="Decode a data set as it is shipped, find the faces, align and crop them, and write shards with "
         "labels. Goes on where it was killed; what cannot be read is listed in failures.csv.",
-        epilog=f"sets: {', '.join(READERS)}; `{program('prepare')} NAME --help` shows a set's own options. "
+        epilog=f"sets: {', '.join(reader_names())}; `{program('prepare')} NAME --help` shows a set's own options. "
         f"example: {program('prepare')} disfa --root /data/DISFA --out prepared/disfa --jobs 8",
     )
     if name is None:
@@ -58,6 +53,11 @@ def build_parser(name: str | None = None) -> argparse.ArgumentParser:
     return parser
 
 
+def reader_names() -> list[str]:
+    """Names of the sets: whatever ``data_modules`` holds a reader of."""
+    return list(importlib.import_module("data_modules").reader_names())
+
+
 def reader_class(name: str) -> Any:
     """The reader of a set, found by its name as experiments find their data modules.
 
@@ -66,8 +66,8 @@ def reader_class(name: str) -> Any:
     """
     from lit_faces.arguments import UsageError, suggestion
 
-    if name not in READERS:
-        raise UsageError(f"no data set {name!r}{suggestion(name, READERS)}")
+    if name not in (known := reader_names()):
+        raise UsageError(f"no data set {name!r}{suggestion(name, known)}")
     return importlib.import_module(f"data_modules.{name}").READER
 
 
@@ -76,7 +76,7 @@ def main(argv: list[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     if not argv or argv[0].startswith("-"):
         build_parser().parse_args(argv or ["--help"])
-        print(f"{program('prepare')}: the name of the set comes first: {', '.join(READERS)}", file=sys.stderr)
+        print(f"{program('prepare')}: the name of the set comes first: {', '.join(reader_names())}", file=sys.stderr)
         return 2
 
     def work() -> int:

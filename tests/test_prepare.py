@@ -442,7 +442,8 @@ def test_generated_sets_are_taken_as_they_are(tmp_path: Path, form: str) -> None
         shard = next((tmp_path / "faces").glob("*.tar"))
         shard.write_bytes(shard.read_bytes()[:40_000])
         reader = Generated(tmp_path / "faces")
-        assert len(reader.clips()) >= 0 and "damaged or cut short" in reader.problems[0].reason
+        assert [len(clip) for clip in reader.clips()] == [1]  # what is whole is read
+        assert "damaged or cut short after 1 faces" in reader.problems[0].reason
 
 
 def test_a_folder_of_photographs_with_and_without_labels(tmp_path: Path, capsys) -> None:

@@ -35,6 +35,7 @@ from numpy.typing import NDArray
 from lit_faces.core.facs import AU_KEYS, EMOTIONS
 from lit_faces.core.fields import field, parse_json, read_json, shown
 from lit_faces.core.files import Replacement, replace_file
+from lit_faces.core.geometry import resize_landmarks
 from lit_faces.core.pictures import decode_own
 from lit_faces.core.rows import SCHEMA, STRINGS, VECTORS, check_rows, read_arrow, vectors
 from lit_faces.core.sample import FaceBatch
@@ -374,7 +375,7 @@ class ShardSet:
         self._decode_all(*jobs[0])  # one share here: a waiting thread more would only fight for the interpreter
         marks = self.landmarks[index].reshape(-1, 68, 2)
         if size != own:
-            marks = (marks + 0.5) * (size / own) - 0.5
+            marks = resize_landmarks(marks, size / own)
         words = {name: self.words[name] for name in ("subject", "source")}
         batch = FaceBatch(
             image=images,

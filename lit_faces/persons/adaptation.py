@@ -34,13 +34,13 @@ from lit_faces.core.sample import FaceBatch, joined
 from lit_faces.core.shards import INDEX, ShardSet
 from lit_faces.core.shipped import DETECTOR_HELP, weights_path
 from lit_faces.core.weights import load_weights
+from lit_faces.persons.generative_replay import GenerativeMemory
 from lit_faces.persons.leakage import Split, batch_digest, hold_out, refuse_shared
 from lit_faces.persons.learner import PersonalLearner, shipped_fisher
 from lit_faces.persons.learning_report import figures_of, write_learning_report
 from lit_faces.persons.methods import find_method
 from lit_faces.persons.publication import made_of, publishing, recover
 from lit_faces.persons.recipes import Recipe
-from lit_faces.persons.synthesis import GenerativeMemory
 from lit_faces.rendering.renderer import FaceRenderer
 from lit_faces.reports.results import circumstances, write_json
 from lit_faces.tasks.au_detector import AUDetector, load_detector

@@ -27,12 +27,12 @@ from lit_faces.core.labelled import read_labelled
 from lit_faces.core.options import at_least, check_out, one_of, option
 from lit_faces.core.shipped import GENERATOR_HELP, JUDGE_HELP
 from lit_faces.persons.driving import DriveOptions, drive, notes_of
+from lit_faces.persons.generators import load_generator
 from lit_faces.persons.maker import Attempt, Settings
 from lit_faces.persons.plan import PLANS, Plan, make_plan, prior_of
 from lit_faces.persons.report import Figures, summarise, write_report
 from lit_faces.persons.sets import Progress, write_set
 from lit_faces.persons.source import PersonOptions, PersonSource, read_person
-from lit_faces.persons.synthesis import load_generator
 from lit_faces.persons.verify import LABELS, Tolerances
 from lit_faces.reports.results import circumstances, write_json
 from lit_faces.tasks.au_detector import load_detector

@@ -28,9 +28,9 @@ from lit_faces.core.sample import FaceBatch
 from lit_faces.core.seeding import derive_seed, generator_for
 from lit_faces.core.shipped import FISHER
 from lit_faces.core.weights import load_weights, save_weights
+from lit_faces.persons.generative_replay import GenerativeMemory
 from lit_faces.persons.methods import find_method
 from lit_faces.persons.recipes import Recipe, fast_bfloat16, learn_person
-from lit_faces.persons.synthesis import GenerativeMemory
 from lit_faces.tasks.au_detector import AUDetector
 
 _KIND = "personal_memory"

@@ -17,11 +17,11 @@ from lit_faces.core.landmarks import FaceAnalyser
 from lit_faces.core.options import at_least, one_of
 from lit_faces.core.sample import FaceBatch, to_uint8
 from lit_faces.core.shipped import weights_code
+from lit_faces.persons.generators import load_generator
 from lit_faces.persons.landmark_model import LandmarkModel
 from lit_faces.persons.plan import Plan
 from lit_faces.persons.retarget import FittedFace, retarget
 from lit_faces.persons.source import PersonSource
-from lit_faces.persons.synthesis import load_generator
 from lit_faces.persons.verify import LABELS, Tolerances, Verdicts, Verifier, labels_of
 from lit_faces.tasks.au_detector import load_detector
 from lit_faces.tasks.reenactment import ReenactmentGAN
@@ -196,7 +196,7 @@ def picture(
     """Pictures of a person in other poses with other AUs.
 
     Args:
-        generator: of :func:`lit_faces.persons.synthesis.load_generator`.
+        generator: of :func:`lit_faces.persons.generators.load_generator`.
         model: the landmark model.
         source: the person; each picture is made from the source whose pose is nearest.
         pose: float (B, 3), degrees.

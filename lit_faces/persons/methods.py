@@ -19,7 +19,7 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -190,7 +190,7 @@ def find_method(words: str, where: str = "method") -> Method:
     try:
         if issubclass(cls, Method):
             return cls(**arguments)
-        made: Callable[..., QuadraticPenalty] = cls
+        made = cast(Callable[..., QuadraticPenalty], cls)
         made(**arguments)  # what it refuses is said now, not after an hour
     except (TypeError, ValueError) as error:
         raise UsageError(f"{where}: {words}: {error}") from error

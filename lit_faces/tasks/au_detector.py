@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from lit_faces.core.facs import AU_INDEX, AU_KEYS, EMOTIONS, MAX_INTENSITY, OCCURRENCE_THRESHOLD
 from lit_faces.core.fields import field
+from lit_faces.core.geometry import mirror_images, resize_images
 from lit_faces.core.ranks import gather
 from lit_faces.core.sample import FaceBatch
 from lit_faces.core.shipped import initial_weights, weights_path
@@ -213,11 +214,7 @@ class AUDetector(FaceTask):
 
     def features(self, image: Tensor) -> Tensor:
         """Pictures float (B, 3, S, S) in [-1, 1] -> features (B, D) that the heads read."""
-        if image.shape[-1] != self.size:
-            down = image.shape[-1] > self.size
-            image = functional.interpolate(
-                image, size=(self.size, self.size), mode="bilinear", align_corners=False, antialias=down
-            )
+        image = resize_images(image, self.size, self.size)
         return self.backbone(image.contiguous(memory_format=self.memory_format))
 
     def forward(self, image: Tensor) -> Tensor:
@@ -240,7 +237,7 @@ class AUDetector(FaceTask):
         ``mirror`` reads the mirror images too and averages: AUs are labelled for both sides of the face together.
         """
         found = self.predict(images, batch_size).intensity
-        return 0.5 * (found + self.predict(images.flip(-1), batch_size).intensity) if mirror else found
+        return 0.5 * (found + self.predict(mirror_images(images), batch_size).intensity) if mirror else found
 
     @torch.no_grad()
     def predict(self, images: Tensor, batch_size: int = 64) -> Reading:

@@ -33,7 +33,7 @@ def started(detector, method, faces):
     return learner
 
 
-@pytest.mark.parametrize("method", [m for m in ALL_METHODS if m != "generative_replay"])  # see test_synthesis
+@pytest.mark.parametrize("method", [m for m in ALL_METHODS if m != "generative_replay"])  # see test_generative_replay
 def test_every_method_learns_a_person_and_goes_on_from_what_it_saved(method, detector, faces, tmp_path):
     learner = started(detector, method, faces)
     strangers = faces(4, 50).image

@@ -11,7 +11,7 @@ from lit_faces.core.words import UsageError
 from lit_faces.persons.learner import PersonalLearner
 from lit_faces.persons.methods import METHODS, find_method, folder_name, method_words
 from lit_faces.persons.recipes import Recipe
-from lit_faces.studies.study import Study
+from lit_faces.studies.description import Study
 from lit_faces.tasks.au_detector import AUDetector
 
 pytestmark = pytest.mark.filterwarnings("ignore")

@@ -205,8 +205,8 @@ def test_an_empty_set_still_has_a_report(tmp_path, source, small_chunks):
 
 
 def test_driving_shows_this_person_moving(source):
+    from lit_faces.persons.generators import load_generator
     from lit_faces.persons.retarget import fit_clip
-    from lit_faces.persons.synthesis import load_generator
 
     actor = FaceRenderer(128, seed=91).render(torch.full((3,), 7), torch.arange(3), torch.zeros(3, dtype=torch.int64))
     driver = fit_clip(LandmarkModel(), actor.landmarks, 128, actor.au_intensity)
