@@ -85,7 +85,7 @@ def test_the_plan_alone(photos, tmp_path, capsys):
         ("two.png", (), "2 faces found, one expected; crop the photo or choose one: face=0 at x"),
         ("two.png", ("--face", "5"), "face=5 does not exist"),
         ("far.png", (), "px|no face found|covered, blurred"),
-        ("broken.mp4", (), "no decoder"),
+        ("broken.mp4", (), "no decoder|cut short"),
         ("anna.png", ("--plan", "blanced"), "--plan: expected one of balanced"),
         ("anna.png", ("--n", "0"), "--n: expected 1 or more"),
         ("anna.png", ("--attempts", "0"), "--attempts: expected 1 or more"),
