@@ -98,9 +98,10 @@ def test_an_error_of_data_or_trainer_is_one_line_that_names_it(toy: Path, capsys
 
 @pytest.mark.parametrize("options", [["--print_config"], ["--dry_run"]])
 def test_a_look_at_the_experiment_makes_no_folder(toy: Path, capsys, options) -> None:
-    if options == ["--print_config"]:
-        with pytest.raises(SystemExit, match="0"):
+    if options == ["--print_config"]:  # jsonargparse leaves the process
+        with pytest.raises(SystemExit) as left:
             main([str(toy), *options])
+        assert left.value.code == 0
     else:
         assert main([str(toy), *options]) == 0
     assert "max_epochs: 3" in capsys.readouterr().out and not (toy.parent / "runs").exists()
