@@ -272,7 +272,8 @@ def plain_weights(
     for prefix in _prefixes(list(state)):
         shorter = {_without(name, prefix): value for name, value in state.items()}
         if len(shorter) == len(state) and len(set(shorter) & set(wanted)) > len(set(best) & set(wanted)):
-            best, stripped = shorter, prefix
+            inner = "_orig_mod." not in prefix and any("_orig_mod." in name for name in state)
+            best, stripped = shorter, prefix + "_orig_mod." * inner
     return best, stripped
 
 
