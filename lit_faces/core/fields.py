@@ -85,7 +85,9 @@ def _is(value: Any, kind: type) -> bool:
     if isinstance(value, bool) and kind is not bool:
         return False
     if kind is float:
-        return isinstance(value, int | float) and math.isfinite(value)
+        if isinstance(value, int):
+            return abs(value) <= 2**1023  # a larger one is no float
+        return isinstance(value, float) and math.isfinite(value)
     return isinstance(value, Mapping if kind is dict else kind)
 
 

@@ -111,7 +111,7 @@ def _of_shard(shard: Path, size: int) -> Iterator[FaceSample]:
     pictures: dict[str, bytes] = {}
     tables: list[LabelTable] = []
     try:
-        with tarfile.open(shard) as tar:
+        with tarfile.open(shard, "r:") as tar:  # never packed: few bytes may hold many
             for member in tar:
                 key, _, suffix = member.name.rpartition(".")
                 data = tar.extractfile(member)

@@ -63,7 +63,10 @@ class ShardWriter:
     def __init__(self, folder: Path, number: int, fingerprint: str = "") -> None:
         self.folder, self.number, self.fingerprint = folder, number, fingerprint
         self._tar_file = Replacement(folder / f"{shard_name(number)}.tar", ending=False)
-        self._file = self._tar_file.temporary.open("wb")
+        try:
+            self._file = self._tar_file.temporary.open("wb")
+        except OSError as error:
+            raise self.named(error) from error
         self._tar = tarfile.TarFile(fileobj=self._file, mode="w", format=tarfile.USTAR_FORMAT)
         self._rows: list[dict[str, Any]] = []
 
@@ -109,6 +112,10 @@ class ShardWriter:
         self._tar_file.commit()
         replace_file(self.folder / f"{shard_name(self.number)}.arrow", _arrow(table))
         return len(self._rows)
+
+    def named(self, error: OSError) -> OSError:
+        """A writer's error with the name of the shard."""
+        return self._tar_file.named(error)
 
     def abandon(self) -> None:
         """Leave nothing behind."""

@@ -12,6 +12,7 @@ from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
 from lit_faces.core.alignment import NUM_LANDMARKS, outer_eye_distance
+from lit_faces.core.ranks import gather_tensors
 
 
 def nme(found: Tensor, asked: Tensor) -> Tensor:
@@ -39,11 +40,12 @@ class LandmarkNME(Metric):
 
     full_state_update = False
     higher_is_better = False
+    figures = {"nme": False, "nme_median": False, "nme_found": True}
     is_differentiable = False
     errors: list[Tensor]
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(dist_sync_fn=gather_tensors)  # torchmetrics' own waits for ever where a rank saw nothing
         self.add_state("errors", [], dist_reduce_fx="cat")
 
     def update(self, found: Tensor, asked: Tensor) -> None:

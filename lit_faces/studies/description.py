@@ -26,7 +26,7 @@ from lit_faces.core.fields import field as field_of
 from lit_faces.core.sample import FaceBatch
 from lit_faces.core.shipped import Kind, weights_path
 from lit_faces.persons import sets
-from lit_faces.persons.learner import ALL_METHODS
+from lit_faces.persons.methods import find_method, folder_name, method_words
 from lit_faces.persons.plan import PLANS, Plan, make_plan
 from lit_faces.persons.recipes import Recipe
 from lit_faces.persons.verify import LABELS
@@ -81,7 +81,7 @@ class Cell:
     @property
     def key(self) -> str:
         """Name of its folder."""
-        return f"{self.protocol}-{self.method}-k{self.k}-{self.images}-s{self.seed}"
+        return f"{self.protocol}-{folder_name(self.method)}-k{self.k}-{self.images}-s{self.seed}"
 
 
 @dataclass
@@ -190,7 +190,7 @@ class Study:
                     for k in _listed(block["k"]):
                         for images in _listed(block.get("images", "real")):
                             for method in _listed(block["methods"]):
-                                found[Cell(protocol, method, k, images, seed)] = None
+                                found[Cell(protocol, method_words(method), k, images, seed)] = None
         return list(found)
 
     def fingerprint(self) -> str:
@@ -256,8 +256,7 @@ def _check_block(block: Any, where: str) -> None:
     if not isinstance(block, dict) or not {"methods", "k"} <= set(block) <= keys:
         raise UsageError(f"{where}: expected methods and k, and perhaps images and seeds, got {block}")
     for method in _listed(block["methods"]):
-        if method not in ALL_METHODS:
-            raise UsageError(f"{where}: unknown method {method}{suggestion(str(method), ALL_METHODS)}")
+        find_method(method_words(method, f"{where}: methods"), f"{where}: methods")
     for images in _listed(block.get("images", "real")):
         if images not in get_args(Images):
             raise UsageError(f"{where}: unknown images {images}{suggestion(str(images), get_args(Images))}")

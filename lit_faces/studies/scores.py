@@ -30,6 +30,7 @@ from lit_faces.core.facs import AU_KEYS, NUM_AUS
 from lit_faces.core.fields import field, read_npz
 from lit_faces.metrics.bootstrap import bootstrap_difference, bootstrap_over_subjects
 from lit_faces.metrics.continual import START, ResultMatrix
+from lit_faces.metrics.detector import scores
 from lit_faces.metrics.icc import icc_of_moments, pair_moments
 from lit_faces.studies.description import Cell, Study
 from lit_faces.studies.worker import Worker
@@ -59,15 +60,6 @@ class Truth:
         labels = {f"p{i}": people.test(i).au_intensity for i in range(len(people.names))}
         generic = people.generic()
         return cls(people.names, {**labels, "generic": generic.au_intensity}, generic.subject)
-
-
-def scores(labels: Tensor, readings: Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """ICC(3,1) and mean absolute error by AU, float (19,) each; NaN where an AU is seen in fewer than 2 frames."""
-    icc = icc_of_moments(pair_moments(labels, readings)).numpy().astype(np.float64)
-    active = ((labels > 0.5).sum(0) >= _FEWEST_ACTIVE).numpy()
-    icc[~active] = np.nan
-    error = (readings - labels).abs().nanmean(0).numpy().astype(np.float64)
-    return icc, error
 
 
 def collect(study: Study, out: Path, truth: Truth) -> list[dict[str, Any]]:

@@ -35,9 +35,10 @@ from lit_faces.core.seeding import derive_seed, generator_for
 from lit_faces.core.weights import load_weights, save_weights
 from lit_faces.persons.generators import load_generator
 from lit_faces.persons.landmark_model import LandmarkModel
-from lit_faces.persons.learner import CLOSED_FORM, ZERO_SHOT, PersonalLearner, save_fisher, shipped_fisher
-from lit_faces.persons.recipes import METHODS, Recipe
-from lit_faces.persons.sets import SetMaker
+from lit_faces.persons.learner import PersonalLearner, save_fisher, shipped_fisher
+from lit_faces.persons.maker import SetMaker
+from lit_faces.persons.methods import find_method
+from lit_faces.persons.recipes import Recipe
 from lit_faces.persons.source import source_of_faces
 from lit_faces.studies.description import Cell, Study
 from lit_faces.tasks.au_detector import load_detector
@@ -81,7 +82,8 @@ class Worker:
         with locked(self.out, _MAKING, wait=True, name=".prepare.lock"):
             if not self.start_file.is_file():
                 self._write_start()
-            if not self.fisher_file.is_file() and any(_penalty(cell) == "ewc" for cell in cells):
+            makers = [find_method(cell.method).penalty for cell in cells]
+            if not self.fisher_file.is_file() and any(make and make(self.recipe).takes_fisher for make in makers):
                 learner = self._learner(Cell("single", "ewc", 0, "real", 0))
                 known_fisher = shipped_fisher(self.study.detector)
                 found = known_fisher or learner.fisher(self.people.others(), 16 * self.study.fisher_samples)
@@ -171,7 +173,7 @@ class Worker:
 
     def _strangers(self, learner: PersonalLearner) -> Tensor:
         """Readings of people who are never learnt; known already where the method leaves the detector alone."""
-        if learner.method == "none" or learner.method in (*ZERO_SHOT, *CLOSED_FORM):
+        if learner.how.leaves_others:
             arrays = read_npz(self.start_file, "remove it and run the study again")
             if "generic" not in arrays:
                 raise ValueError(f"{self.start_file}: generic is missing; remove it and run the study again")
@@ -251,10 +253,6 @@ def _write_npz(path: Path, readings: Mapping[str, Tensor], **facts: float) -> No
     arrays.update({name: np.asarray(value) for name, value in facts.items()})
     with replacing(path) as temporary:
         np.savez(temporary, **arrays)
-
-
-def _penalty(cell: Cell) -> str:
-    return METHODS[cell.method].penalty if cell.method in METHODS else ""
 
 
 def missing_steps(study: Study, out: Path, people: int) -> int:

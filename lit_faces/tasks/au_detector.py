@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from lit_faces.core.facs import AU_INDEX, AU_KEYS, EMOTIONS, MAX_INTENSITY, OCCURRENCE_THRESHOLD
 from lit_faces.core.fields import field
 from lit_faces.core.geometry import mirror_images, resize_images
+from lit_faces.core.ranks import gather
 from lit_faces.core.sample import FaceBatch
 from lit_faces.core.shipped import initial_weights, weights_path
 from lit_faces.core.weights import check_card, load_state, load_weights, save_weights
@@ -320,16 +321,16 @@ class AUDetector(FaceTask):
         self.val_mse.reset()
         self._log_icc("val", self.val_icc)
         fitting = self.trainer.state.fn == "fit" and not self.trainer.sanity_checking
-        if self.calibrate and self._seen_in_validation and fitting:  # never on the people of a later validation
-            self._calibrate(torch.cat(self._seen_in_validation, 1))
+        if self.calibrate and fitting:  # never on the people of a later validation
+            rows = [
+                part.cpu() for rank in gather(self._seen_in_validation) for part in rank
+            ]  # a rank may have seen none
+            if rows:
+                self._calibrate(torch.cat(rows, 1))
         self._seen_in_validation.clear()
 
     def _calibrate(self, rows: Tensor) -> None:
         """Fit scale, shift and thresholds to (4, n, 19): intensity, its truth, occurrence score, its truth."""
-        if self.trainer.world_size > 1:
-            gathered: list[Any] = [None] * self.trainer.world_size
-            torch.distributed.all_gather_object(gathered, rows)
-            rows = torch.cat(gathered, 1)
         predicted, truth, scores, occurrence = rows
         calibration = self._new_calibration()
         calibration.fit(predicted, truth)

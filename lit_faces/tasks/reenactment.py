@@ -44,7 +44,6 @@ from lit_faces.tasks.objectives import (
     reconstruction_terms,
 )
 from lit_faces.tasks.pairs import Example, Pair, request, training_example
-from lit_faces.tasks.schedule import warm_cosine
 
 WEIGHTS_FILE = "generator.safetensors"
 KIND = "reenactment"  # on the card
@@ -62,7 +61,7 @@ class ReenactmentGAN(FaceTask):
         discriminator: ``lit_faces.models.discriminators.MultiScaleDiscriminator``, or null for reconstruction alone.
         init: ``base`` starts from the shipped weights of this generator, ``scratch`` (or null) from random ones, else
             from a safetensors file of :meth:`export_weights`; see :data:`lit_faces.core.shipped.INIT_WORDS`.
-        lr: of the generator (Adam, linear warm-up, then cosine to a twentieth).
+        lr: of the generator (Adam, linear warm-up, then cosine to a twentieth; constant with ``max_time`` alone).
         lr_discriminator: of the discriminator.
         betas: of both.
         warmup: share of the training in which the learning rates rise.
@@ -323,9 +322,10 @@ class ReenactmentGAN(FaceTask):
 
     def _update(self, network: nn.Module, optimizer: Any, lr: float) -> None:
         """Clip, set the learning rate, step; a step with a gradient that is not finite is left out."""
+        self.gradients_complete(optimizer)
         norm = torch.nn.utils.clip_grad_norm_(network.parameters(), self.clip)
         for group in optimizer.param_groups:
-            group["lr"] = lr * warm_cosine(self.progress(), self.warmup)
+            group["lr"] = lr * self.rate(self.warmup)
         if torch.isfinite(norm):
             optimizer.step()
         optimizer.zero_grad(set_to_none=True)

@@ -17,8 +17,8 @@ from lit_faces.models.generators.landmark_only import LandmarkOnlyGenerator
 from lit_faces.models.generators.warp_only import WarpOnlyGenerator
 from lit_faces.persons.generators import load_generator
 from lit_faces.persons.landmark_model import LandmarkModel
+from lit_faces.persons.maker import SetMaker, Settings
 from lit_faces.persons.plan import balanced
-from lit_faces.persons.sets import SetMaker, Settings
 from lit_faces.persons.source import source_of_faces
 from lit_faces.rendering.renderer import FaceRenderer
 from lit_faces.tasks.reenactment import ReenactmentGAN

@@ -5,7 +5,8 @@ import copy
 import pytest
 import torch
 
-from lit_faces.persons.learner import ALL_METHODS, CLOSED_FORM, ZERO_SHOT, PersonalLearner, shipped_fisher
+from lit_faces.persons.learner import PersonalLearner, shipped_fisher
+from lit_faces.persons.methods import ALL_METHODS, CLOSED_FORM, ZERO_SHOT
 from lit_faces.persons.recipes import Recipe
 from lit_faces.tasks.au_detector import AUDetector, load_detector
 

@@ -11,7 +11,7 @@ import torch
 from lit_faces.arguments import UsageError
 from lit_faces.core.files import BusyError
 from lit_faces.fit import main
-from lit_faces.runs.checkpoints import batches_done, weights_of
+from lit_faces.runs.checkpoints import batches_done
 from lit_faces.runs.folder import working_in
 from lit_faces.runs.options import FLAGS, NAMES, OPTIONS, help_text
 from lit_faces.runs.plan import Plan
@@ -98,10 +98,12 @@ def test_an_error_of_data_or_trainer_is_one_line_that_names_it(toy: Path, capsys
 
 @pytest.mark.parametrize("options", [["--print_config"], ["--dry_run"]])
 def test_a_look_at_the_experiment_makes_no_folder(toy: Path, capsys, options) -> None:
-    try:
+    if options == ["--print_config"]:  # jsonargparse leaves the process
+        with pytest.raises(SystemExit) as left:
+            main([str(toy), *options])
+        assert left.value.code == 0
+    else:
         assert main([str(toy), *options]) == 0
-    except SystemExit as left:
-        assert left.code == 0
     assert "max_epochs: 3" in capsys.readouterr().out and not (toy.parent / "runs").exists()
 
 
@@ -125,26 +127,12 @@ def test_a_full_and_a_read_only_disk_are_one_line(toy: Path, capsys, options, wo
 def test_weights_alone_are_named_for_what_they_are(tmp_path: Path) -> None:
     path = tmp_path / "weights_only.ckpt"
     torch.save({"state_dict": {}}, path)
-    with pytest.raises(UsageError, match="there is no training state in it") as error:
+    with pytest.raises(ValueError, match="there is no training state in it") as error:
         batches_done(path)
     assert "\n" not in str(error.value) and str(path) in str(error.value)
     torch.save({name: 0 for name in ("state_dict", "loops", "optimizer_states", "epoch", "global_step")}, path)
-    with pytest.raises(UsageError, match="its count of batches cannot be read"):
+    with pytest.raises(ValueError, match="state_dict: expected"):
         batches_done(path)
-
-
-def test_weights_of_other_makers_are_understood() -> None:
-    own = {"net.weight": torch.ones(2)}
-    for content in (
-        own,
-        {"state_dict": own},
-        {"state_dict": {"module.net.weight": torch.ones(2)}},
-        {"_orig_mod.net.weight": torch.ones(2)},
-        {"state_dict": {"module._orig_mod.net.weight": torch.ones(2)}},
-    ):
-        assert list(weights_of(content, Path("x.ckpt"))) == ["net.weight"]
-    with pytest.raises(UsageError, match="x.ckpt: no weights in it"):
-        weights_of({"epoch": 3}, Path("x.ckpt"))
 
 
 def test_help_parser_and_completion_have_the_same_options() -> None:
