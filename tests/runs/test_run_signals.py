@@ -108,7 +108,7 @@ def test_a_killed_run_goes_on_as_if_nothing_had_been(toy: Path, whole: Path) -> 
     for kill in range(kills):
         seen = len(rows(folders(toy)[0])) if kill else 0
         if kill % 3 < 2:  # in training; else at any moment, imports included
-            wait_for(lambda seen=seen: process.poll() is not None or _grown(toy, seen + 1))
+            wait_for(lambda seen=seen, process=process: process.poll() is not None or _grown(toy, seen + 1))
             time.sleep(random.uniform(0.0, 0.1))
         else:
             time.sleep(random.uniform(0.5, 8.0))
