@@ -95,14 +95,21 @@ def wait_for(condition, seconds: float = 90.0) -> None:
         time.sleep(0.02)
 
 
+def _grown(toy: Path, count: int) -> bool:
+    """Whether a checkpoint and so many rows are there."""
+    run = folders(toy)[0] if folders(toy) else None
+    return run is not None and (run / "checkpoints" / "last.ckpt").exists() and len(rows(run)) >= count
+
+
 def test_a_killed_run_goes_on_as_if_nothing_had_been(toy: Path, whole: Path) -> None:
     kills = int(os.environ.get("LIT_FACES_KILLS", "2"))
     options = ("--checkpoint_every", "1")
     process = start(toy, str(toy), "--model.nap", "0.05", *options)
     for kill in range(kills):
-        seen = len(rows(folders(toy)[0])) if folders(toy) and (folders(toy)[0] / "metrics.csv").exists() else 0
-        if kill == 0:  # surely in training; later ones at any moment, imports included
-            wait_for(lambda: folders(toy) and (folders(toy)[0] / "checkpoints" / "last.ckpt").exists())
+        seen = len(rows(folders(toy)[0])) if kill else 0
+        if kill % 3 < 2:  # in training; else at any moment, imports included
+            wait_for(lambda seen=seen, process=process: process.poll() is not None or _grown(toy, seen + 1))
+            time.sleep(random.uniform(0.0, 0.1))
         else:
             time.sleep(random.uniform(0.5, 8.0))
         print(f"kill {kill + 1}: {seen} rows before, process {'at work' if process.poll() is None else 'done'}")
