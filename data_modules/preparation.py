@@ -96,7 +96,7 @@ def prepare(
             remove_listed(out, _ours(out))
         remove_stale(out, "shard-")
         outcome = _prepare(reader, out, settings, clips, jobs, progress, selection or {})
-        _write_failures(out / FAILURES, outcome.problems)
+        write_failures(out / FAILURES, outcome.problems)
         remove_stale(out, "shard-")  # the children of a killed run live on for a moment
         return outcome
 
@@ -280,7 +280,7 @@ def _ours(out: Path) -> list[str]:
     return [*_files(0), *tars, *(str(Path(name).with_suffix(".arrow")) for name in tars)]
 
 
-def _write_failures(path: Path, problems: Iterable[Problem]) -> None:
+def write_failures(path: Path, problems: Iterable[Problem]) -> None:
     """``failures.csv``: file, line, clip, frames, reason."""
     rows = [(problem.file, problem.line or None, problem.clip, problem.frames, problem.reason) for problem in problems]
     replace_file(path, csv_bytes(("file", "line", "clip", "frames", "reason"), rows))

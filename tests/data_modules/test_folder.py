@@ -10,7 +10,7 @@ from data_modules.folder import Folder
 from lit_faces.core.csv_files import read_own
 from lit_faces.core.facs import AU_INDEX
 from lit_faces.core.labelled import read_labelled
-from lit_faces.prepare import write_failures
+from data_modules.preparation import write_failures
 
 SIX = AU_INDEX[6]
 
