@@ -88,7 +88,7 @@ from lit_faces.rendering.renderer import FaceRenderer
 from lit_faces.rendering.sets import write_folder
 from lit_faces.tasks.au_detector import AUDetector
 AUDetector('aligned_face_small', size=32).export_weights('small.safetensors')
-for name, seed, count, each in (('anna', 1, 10, 10), ('ben', 2, 10, 10), ('crowd', 3, 12, 2), ('strangers', 4, 12, 2)):
+for name, seed, count, each in (('anna', 1, 10, 10), ('ben', 200, 10, 10), ('crowd', 300, 12, 2), ('strangers', 400, 12, 2)):
     write_folder(FaceRenderer(32, seed=seed), Path(name), count, frames_per_subject=each, progress=False)
 """
 
