@@ -88,7 +88,7 @@ from lit_faces.rendering.renderer import FaceRenderer
 from lit_faces.rendering.sets import write_folder
 from lit_faces.tasks.au_detector import AUDetector
 AUDetector('aligned_face_small', size=32).export_weights('small.safetensors')
-for name, seed, count, each in (('anna', 1, 10, 10), ('ben', 2, 10, 10), ('crowd', 3, 12, 2)):
+for name, seed, count, each in (('anna', 1, 10, 10), ('ben', 200, 10, 10), ('crowd', 300, 12, 2), ('strangers', 400, 12, 2)):
     write_folder(FaceRenderer(32, seed=seed), Path(name), count, frames_per_subject=each, progress=False)
 """
 
@@ -107,10 +107,10 @@ def test_the_new_method_forgets_less(checkout: Path) -> None:
     sets = f'python -c "{SETS}"'
     run(sets, checkout)
     for line in adapting.splitlines():
-        run(line.replace("generic", "small.safetensors") + " --others crowd --generic crowd --steps 2", checkout)
-    more = "--detector anna_strong/detector.safetensors --memory anna_strong/memory.safetensors --generic crowd"
+        run(line.replace("generic", "small.safetensors") + " --others crowd --generic strangers --steps 2", checkout)
+    more = "--detector anna_strong/detector.safetensors --memory anna_strong/memory.safetensors --generic strangers"
     run(f"python -m lit_faces.adapt {more} --person ben --name ben --out ben_detector --steps 2", checkout)
-    replay = "--detector small.safetensors --method my_replay.MASReplay --others crowd --generic crowd --steps 2"
+    replay = "--detector small.safetensors --method my_replay.MASReplay --others crowd --generic strangers --steps 2"
     run(f"python -m lit_faces.adapt {replay} --person anna --out anna_replay", checkout)
     assert (checkout / "ben_detector" / "memory.safetensors").is_file()
 
