@@ -87,8 +87,10 @@ def read_experiment(path: Path) -> dict[str, Any]:
 
 
 def merge(base: dict[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
-    """``base`` with the entries of ``other`` over it, mapping by mapping."""
+    """``base`` with the entries of ``other`` over it, mapping by mapping; arguments of another class are dropped."""
     merged = dict(base)
+    if "class_path" in base and other.get("class_path", base["class_path"]) != base["class_path"]:
+        merged.pop("init_args", None)  # as jsonargparse does with those that the new class does not take
     for key, value in other.items():
         both = isinstance(value, Mapping) and isinstance(merged.get(key), dict)
         merged[key] = merge(merged[key], value) if both else value

@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+import importlib.util
 import os
 import re
 import shutil
@@ -125,6 +126,13 @@ def test_pages_pictures_and_experiments_that_are_named_exist() -> None:
             assert (ROOT / named).is_file(), (page, named)
         for picture in re.findall(r"!\[[^\]]*\]\(([^)]+)\)", text):
             assert (page.parent / picture).is_file(), (page, picture)
+
+
+def test_reference_pages_show_modules_that_exist() -> None:
+    shown = {page.name: re.findall(r"^::: (\S+)", page.read_text(), re.M) for page in (DOCS / "reference").glob("*.md")}
+    assert sum(map(len, shown.values())) > 30
+    gone = [name for names in shown.values() for name in names if importlib.util.find_spec(name) is None]
+    assert gone == []
 
 
 def options_of(verb: str) -> set[str]:
