@@ -63,11 +63,13 @@ def _complete_paths(parser: argparse.ArgumentParser) -> None:
 
 def completion(shell: str) -> int:
     """Print a completion script; returns the exit code."""
-    try:
-        import shtab
-    except ImportError:
-        print("lit-faces: completion needs `pip install shtab`", file=sys.stderr)
+    from lightning_utilities.core.imports import RequirementCache
+
+    if not (known := RequirementCache("shtab>=1.7")):
+        print(f"lit-faces: completion: {known}", file=sys.stderr)
         return 2
+    import shtab
+
     if shell not in _SHELLS:
         print(f"lit-faces: completion for {', '.join(_SHELLS)}; got {shell!r}", file=sys.stderr)
         return 2

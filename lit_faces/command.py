@@ -21,14 +21,16 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
-from lit_faces.core.signals import Interrupted, Terminated, obeying_signals
+from lit_faces.core.signals import SIGNALS, Interrupted, Terminated, obeying_signals
 
 __all__ = ["Interrupted", "Terminated", "called_as_lit_faces", "obeying_signals", "one_line", "program", "run_command"]
 _DISK = {
     errno.ENOSPC: "the disk is full: make room and run the same command again",
     errno.EDQUOT: "the disk quota is used up: make room and run the same command again",
+    errno.EFBIG: "the file would be larger than the largest size that is allowed here (ulimit -f, or the file system)",
     errno.EROFS: "the place is read-only: choose another one",
 }
 #: Errors of libraries about what was typed, by their class or the beginning of its module: importing them is slow.
@@ -78,8 +80,13 @@ def run_command(
     def farewell(number: int) -> None:
         os.write(2, f"{words(number)}\n".encode())  # at a hard end, somebody may hold the lock of sys.stderr
 
+    outermost = not SIGNALS.listening
+
     def leave(number: int) -> int:
         _say(words(number))
+        if outermost and not patient and _is_our_process():
+            sys.stdout.flush()
+            SIGNALS.end(number)  # tidying up after heavy imports takes the interpreter seconds
         return 128 + number
 
     with obeying_signals() as signals:
@@ -102,14 +109,35 @@ def run_command(
     return done if isinstance(done, int) and not isinstance(done, bool) else 0
 
 
+def _is_our_process() -> bool:
+    """Whether this process was started for a command, not for a notebook or a test that calls one."""
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    return (spec is not None and spec.name.startswith("lit_faces.")) or Path(sys.argv[0]).stem == "lit-faces"
+
+
 def _is_users(error: Exception) -> bool:
     """Whether an error is about what was typed or its surroundings, not a bug."""
     named = any(kind.__name__ in _USERS or kind.__module__.startswith(_USERS_MODULES) for kind in type(error).__mro__)
-    return named or isinstance(error, ValueError | OSError)
+    return named or isinstance(error, ValueError | OSError) or bool(_out_of_memory(error))
+
+
+def _out_of_memory(error: BaseException) -> str:
+    """The way out where Python or torch say in their own words that there is no memory; nothing for other errors."""
+    said = str(error)
+    if isinstance(error, RuntimeError) and ("shared memory" in said or "Bus error" in said):
+        return "the shared memory (/dev/shm) is full: fewer loader processes (--data.num_workers 0), or a larger one"
+    torchs = isinstance(error, RuntimeError) and (
+        type(error).__name__ == "OutOfMemoryError" or "not enough memory" in said
+    )
+    if isinstance(error, MemoryError) or torchs:
+        return "not enough memory: smaller batches or pictures, fewer processes, or another machine"
+    return ""
 
 
 def one_line(error: BaseException) -> str:
-    """What an error says, on one line, with the way out where the disk is the trouble."""
+    """What an error says, on one line, with the way out where disk or memory are the trouble."""
+    if way_out := _out_of_memory(error):
+        return way_out
     if isinstance(error, OSError) and error.errno in _DISK:
         where = f"{error.filename}: " if error.filename else ""
         return f"{where}{_DISK[error.errno]}"

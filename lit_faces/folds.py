@@ -6,11 +6,29 @@ import argparse
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from lit_faces.command import program, run_command
 
 _STOPPED = 128 + signal.SIGTERM
+
+
+@dataclass(frozen=True)
+class FoldOptions:
+    """What is asked; the options of the command line, and those that are passed on to ``fit``."""
+
+    experiment: Path
+    parts: str
+    leave_one_out: bool
+    subjects: str | None
+    index: int | None
+    list: bool
+    name: str | None
+    runs: Path
+    report: bool
+    to_fit: Sequence[str]
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -41,7 +59,8 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command; returns the exit code."""
-    args, options = build_parser().parse_known_args(argv)
+    args, to_fit = build_parser().parse_known_args(argv)
+    options = FoldOptions(**vars(args), to_fit=to_fit)
     from lit_faces import slurm
 
     def work() -> int:
@@ -50,32 +69,31 @@ def main(argv: list[str] | None = None) -> int:
             signal.signal(signal.SIGUSR1, signal.SIG_IGN)
             signal.signal(signal.SIGTERM, lambda number, _: told.append(number))
         try:
-            return _work(args, options, told)
+            return _work(options, told)
         except subprocess.CalledProcessError as error:
             return _stopped(error.returncode, bool(told))
 
     return run_command(program("folds"), work, "the same command goes on", patient=True)  # fit has its own patience
 
 
-def _work(args: argparse.Namespace, options: list[str], told: list[int]) -> int:
+def _work(options: FoldOptions, told: list[int]) -> int:
     from lit_faces import slurm
     from lit_faces.arguments import UsageError, existing_file
     from lit_faces.runs.folds import chosen, finished, gather, part_folds, person_folds, write_table
 
-    existing_file(args.experiment)
-    folds = person_folds(args.experiment, args.subjects) if args.leave_one_out else part_folds(args.parts)
-    if args.list:
+    existing_file(options.experiment)
+    one_out = options.leave_one_out
+    folds = person_folds(options.experiment, options.subjects) if one_out else part_folds(options.parts)
+    if options.list:
         print("\n".join(folds))
         return 0
-    place = args.runs / (args.name or args.experiment.stem)
-    for fold in chosen(folds, args.index):
+    place = options.runs / (options.name or options.experiment.stem)
+    for fold in chosen(folds, options.index):
         if told:
             return _STOPPED
-        if not args.report:
-            held_out = (
-                ["held_out_subject", fold] if args.leave_one_out else ["held_out_part", fold.removeprefix("part")]
-            )
-            _run(args.experiment, place, fold, held_out, options)
+        if not options.report:
+            held_out = ["held_out_subject", fold] if one_out else ["held_out_part", fold.removeprefix("part")]
+            _run(options.experiment, place, fold, held_out, options.to_fit)
     if not slurm.is_rank_zero():
         return 0
     results = {fold: found for fold in folds if (found := finished(place / fold)) is not None}
@@ -87,7 +105,7 @@ def _work(args: argparse.Namespace, options: list[str], told: list[int]) -> int:
     return 0
 
 
-def _run(experiment: Path, place: Path, fold: str, held_out: list[str], options: list[str]) -> None:
+def _run(experiment: Path, place: Path, fold: str, held_out: Sequence[str], options: Sequence[str]) -> None:
     """One fold: nothing when it is done, the rest when it was interrupted."""
     from lit_faces.arguments import UsageError
     from lit_faces.core.files import replace_file

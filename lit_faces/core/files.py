@@ -197,8 +197,13 @@ def _allocate(handle: int, size: int) -> None:
 # -- what is left and what is ours ------------------------------------------------------------------------------------
 
 
-def remove_stale(folder: Path | str) -> list[str]:
+def remove_stale(folder: Path | str, ours: str | None = None) -> list[str]:
     """Remove the temporary files that processes which are no more have left in a folder; not in folders below it.
+
+    Args:
+        folder: where to look.
+        ours: what the names of the files begin with that only the holder of the folder's lock writes: if others write
+            them still, their parent is dead and they will be soon.
 
     Returns:
         Their names.
@@ -211,7 +216,8 @@ def remove_stale(folder: Path | str) -> list[str]:
             continue
         with suppress(FileNotFoundError, PermissionError):
             old = time.time() - entry.stat(follow_symlinks=False).st_mtime > _DAY
-            if old or (name["host"] == _host() and not _lives(int(name["pid"]))):
+            orphan = ours is not None and entry.name.startswith(f".{ours}") and int(name["pid"]) != os.getpid()
+            if old or orphan or (name["host"] == _host() and not _lives(int(name["pid"]))):
                 os.unlink(entry.path)
                 removed.append(entry.name)
     return removed

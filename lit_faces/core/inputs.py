@@ -72,10 +72,10 @@ def read_file(path: Path | str, what: str = "photo", limit: int = MAX_BYTES) -> 
         with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as handle:
             if not stat.S_ISREG(os.fstat(handle.fileno()).st_mode):
                 raise ValueError(f"{path}: was changed while it was opened; start again")
-            data = handle.read(limit + 1)
+            data = handle.read(size + 1)
     except OSError as error:
         raise _named(path, error, what) from error
-    if not data or len(data) > limit:
+    if len(data) != size:
         raise ValueError(f"{path}: the file changes while it is read; wait until it is written, and start again")
     return data
 

@@ -35,6 +35,7 @@ from numpy.typing import NDArray
 from lit_faces.core.facs import AU_KEYS, EMOTIONS
 from lit_faces.core.fields import field, parse_json, read_json, shown
 from lit_faces.core.files import Replacement, replace_file
+from lit_faces.core.geometry import resize_landmarks
 from lit_faces.core.pictures import decode_own
 from lit_faces.core.rows import SCHEMA, STRINGS, VECTORS, check_rows, read_arrow, vectors
 from lit_faces.core.sample import FaceBatch
@@ -62,7 +63,10 @@ class ShardWriter:
     def __init__(self, folder: Path, number: int, fingerprint: str = "") -> None:
         self.folder, self.number, self.fingerprint = folder, number, fingerprint
         self._tar_file = Replacement(folder / f"{shard_name(number)}.tar", ending=False)
-        self._file = self._tar_file.temporary.open("wb")
+        try:
+            self._file = self._tar_file.temporary.open("wb")
+        except OSError as error:
+            raise self.named(error) from error
         self._tar = tarfile.TarFile(fileobj=self._file, mode="w", format=tarfile.USTAR_FORMAT)
         self._rows: list[dict[str, Any]] = []
 
@@ -108,6 +112,10 @@ class ShardWriter:
         self._tar_file.commit()
         replace_file(self.folder / f"{shard_name(self.number)}.arrow", _arrow(table))
         return len(self._rows)
+
+    def named(self, error: OSError) -> OSError:
+        """A writer's error with the name of the shard."""
+        return self._tar_file.named(error)
 
     def abandon(self) -> None:
         """Leave nothing behind."""
@@ -367,7 +375,7 @@ class ShardSet:
         self._decode_all(*jobs[0])  # one share here: a waiting thread more would only fight for the interpreter
         marks = self.landmarks[index].reshape(-1, 68, 2)
         if size != own:
-            marks = (marks + 0.5) * (size / own) - 0.5
+            marks = resize_landmarks(marks, size / own)
         words = {name: self.words[name] for name in ("subject", "source")}
         batch = FaceBatch(
             image=images,

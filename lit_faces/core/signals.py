@@ -72,7 +72,7 @@ class Signals:
             self._raise(number)
         if self.stop:
             if number == signal.SIGINT:
-                self._end(number)
+                self._end_hard(number)
             return
         self.stop = number
         if not self.patient:
@@ -115,14 +115,18 @@ class Signals:
         self.obey()
 
     def _watch_over(self, number: int, seconds: float) -> None:
-        self._watch = threading.Timer(seconds, self._end, (number,))
+        self._watch = threading.Timer(seconds, self._end_hard, (number,))
         self._watch.daemon = True
         self._watch.start()
 
-    def _end(self, number: int) -> None:
-        """The hard end, from any thread: nobody is asked."""
+    def _end_hard(self, number: int) -> None:
+        """From any thread: nobody is asked."""
         if self.farewell is not None:
             self.farewell(number)
+        self.end(number)
+
+    def end(self, number: int) -> NoReturn:
+        """End the process now, and those that it has forked."""
         for child in multiprocessing.active_children():
             child.kill()
         os._exit(128 + number)

@@ -159,7 +159,9 @@ def timeline(path: Path | str) -> Timeline:
     return Timeline(seconds, seconds[-1] + (float(last * unit) or step))
 
 
-def write_video(path: Path, frames: torch.Tensor, times: float | Sequence[float], end: float | None = None) -> Path:
+def write_video(
+    path: Path, frames: torch.Tensor, times: float | Sequence[float], end: float | None = None, comment: str = ""
+) -> Path:
     """Write a video that browsers play (WebM, VP8), atomically.
 
     Args:
@@ -167,6 +169,7 @@ def write_video(path: Path, frames: torch.Tensor, times: float | Sequence[float]
         frames: uint8 (T, 3, H, W), RGB, H and W even.
         times: frames a second; or when each is shown, T seconds, none before the last.
         end: when the last one is no more shown, seconds; None means as long as the mean of the others.
+        comment: what the file says of itself (:func:`lit_faces.core.provenance.statement`).
 
     Raises:
         ValueError: not one time a frame, or times that go backwards.
@@ -182,6 +185,8 @@ def write_video(path: Path, frames: torch.Tensor, times: float | Sequence[float]
         temporary.open("wb") as handle,
         av.open(handle, "w", format="webm") as container,
     ):
+        if comment:
+            container.metadata["COMMENT"] = comment
         rate = Fraction(1000 * len(frames), stamps[-1]).limit_denominator(1000)
         stream = container.add_stream("libvpx", rate=min(max(rate, Fraction(1)), Fraction(1000)), options=_VP8)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"

@@ -75,6 +75,11 @@ class ResultMatrix:
         0.1
     """
 
+    figures = {
+        "plasticity": True, "learning_accuracy": True, "average": True, "backward_transfer": True,
+        "forward_transfer": True, "forgetting": False, "generic_drop": False,
+    }  # fmt: skip
+
     def __init__(self, people: Sequence[str], score: str = "icc") -> None:
         names = [str(name) for name in people]
         twice = sorted({name for name in names if names.count(name) > 1})

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from lit_faces.core.files import replacing
+from lit_faces.core.provenance import text_chunks
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -20,10 +21,16 @@ _SMALLEST_CELL = 96  # pixels: captions must fit
 _FONT = 12
 
 
-def save_png(picture: Image, path: Path) -> Path:
-    """Write a PIL picture, atomically."""
+def save_png(picture: Image, path: Path, source_sha256: str = "") -> Path:
+    """Write a picture that shows generated faces, atomically; it says so (:mod:`lit_faces.core.provenance`).
+
+    Args:
+        picture: of PIL.
+        path: file.
+        source_sha256: of the photo that the faces are made from, where there is one.
+    """
     with replacing(path) as temporary:
-        picture.save(temporary, "PNG")
+        picture.save(temporary, "PNG", pnginfo=text_chunks(source_sha256))
     return path
 
 

@@ -168,9 +168,7 @@ def _refuse_what_would_be_ignored(cli: LightningCLI) -> None:
         if trainer.get(name) not in (None, False):
             raise UsageError(f"trainer.{name}: not here: {instead}")
     if trainer.logger is True:
-        raise UsageError(
-            "trainer.logger: metrics.csv and W&B (--wandb) are always there; give another one by class_path"
-        )
+        raise UsageError("trainer.logger: metrics.csv and W&B (--wandb) are there; give another one by class_path")
     if cli.model.automatic_optimization:
         return
     ignored = {"gradient_clip_val": "clip", "gradient_clip_algorithm": "clip"}

@@ -20,6 +20,8 @@ from torch import Tensor, nn
 
 from lit_faces.core.facs import AU_INDEX, AU_KEYS, EMOTIONS, MAX_INTENSITY, OCCURRENCE_THRESHOLD
 from lit_faces.core.fields import field
+from lit_faces.core.geometry import mirror_images, resize_images
+from lit_faces.core.ranks import gather
 from lit_faces.core.sample import FaceBatch
 from lit_faces.core.shipped import initial_weights, weights_path
 from lit_faces.core.weights import check_card, load_state, load_weights, save_weights
@@ -212,11 +214,7 @@ class AUDetector(FaceTask):
 
     def features(self, image: Tensor) -> Tensor:
         """Pictures float (B, 3, S, S) in [-1, 1] -> features (B, D) that the heads read."""
-        if image.shape[-1] != self.size:
-            down = image.shape[-1] > self.size
-            image = functional.interpolate(
-                image, size=(self.size, self.size), mode="bilinear", align_corners=False, antialias=down
-            )
+        image = resize_images(image, self.size, self.size)
         return self.backbone(image.contiguous(memory_format=self.memory_format))
 
     def forward(self, image: Tensor) -> Tensor:
@@ -239,7 +237,7 @@ class AUDetector(FaceTask):
         ``mirror`` reads the mirror images too and averages: AUs are labelled for both sides of the face together.
         """
         found = self.predict(images, batch_size).intensity
-        return 0.5 * (found + self.predict(images.flip(-1), batch_size).intensity) if mirror else found
+        return 0.5 * (found + self.predict(mirror_images(images), batch_size).intensity) if mirror else found
 
     @torch.no_grad()
     def predict(self, images: Tensor, batch_size: int = 64) -> Reading:
@@ -323,16 +321,16 @@ class AUDetector(FaceTask):
         self.val_mse.reset()
         self._log_icc("val", self.val_icc)
         fitting = self.trainer.state.fn == "fit" and not self.trainer.sanity_checking
-        if self.calibrate and self._seen_in_validation and fitting:  # never on the people of a later validation
-            self._calibrate(torch.cat(self._seen_in_validation, 1))
+        if self.calibrate and fitting:  # never on the people of a later validation
+            rows = [
+                part.cpu() for rank in gather(self._seen_in_validation) for part in rank
+            ]  # a rank may have seen none
+            if rows:
+                self._calibrate(torch.cat(rows, 1))
         self._seen_in_validation.clear()
 
     def _calibrate(self, rows: Tensor) -> None:
         """Fit scale, shift and thresholds to (4, n, 19): intensity, its truth, occurrence score, its truth."""
-        if self.trainer.world_size > 1:
-            gathered: list[Any] = [None] * self.trainer.world_size
-            torch.distributed.all_gather_object(gathered, rows)
-            rows = torch.cat(gathered, 1)
         predicted, truth, scores, occurrence = rows
         calibration = self._new_calibration()
         calibration.fit(predicted, truth)

@@ -18,6 +18,7 @@ import lit_faces
 from lit_faces.core.facs import AUS
 from lit_faces.core.memory import keep_freed_memory
 from lit_faces.core.seeding import capture_rng, generator_for, restore_rng
+from lit_faces.tasks.schedule import warm_cosine
 
 _RNG, _COUNTS = "rng", "counts"
 
@@ -77,6 +78,24 @@ class FaceTask(pl.LightningModule):
         """Share of the training done, 0..1; 0 when its length is not known."""
         total = self.total_batches()
         return min(1.0, self.batches_seen / total) if total < math.inf else 0.0
+
+    def gradients_complete(self, optimizer: Any) -> None:
+        """Before clipping by hand: callbacks that add to gradients (penalties) add now, and clipping sees it.
+
+        Args:
+            optimizer: the one that is about to step.
+        """
+        for callback in self.trainer.callbacks:  # type: ignore[attr-defined]  # set by a connector
+            complete = getattr(callback, "on_gradients_complete", None)
+            if complete is not None:
+                complete(self.trainer, self, optimizer)
+
+    def rate(self, warmup: float = 0.05) -> float:
+        """Factor of the learning rate at this batch: :func:`warm_cosine`, or 1 where nothing bounds the training.
+
+        With ``max_time`` alone the share that is done is not known, and a clock would give each rank its own rate.
+        """
+        return warm_cosine(self.progress(), warmup) if self.total_batches() < math.inf else 1.0
 
     def total_batches(self) -> float:
         """Training batches of the whole run; infinite when neither epochs nor steps bound it."""

@@ -22,7 +22,7 @@ from lit_faces.core.shards import ShardSet, ShardWriter, write_index
 from lit_faces.core.video import read_frames, timeline, write_video
 from lit_faces.core.weights import load_checkpoint, plain_weights, training_state
 from lit_faces.fit import build
-from lit_faces.studies.study import Study
+from lit_faces.studies.description import Study
 from lit_faces.tasks.au_detector import AUDetector, load_detector
 from tests.fuzz.mutate import mutate
 
