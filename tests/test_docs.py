@@ -82,16 +82,37 @@ def test_the_new_generator_trains(checkout: Path) -> None:
     assert (made / "generator.safetensors").is_file() and list((made / "panels").glob("test-*.png"))
 
 
+SETS = """
+from pathlib import Path
+from lit_faces.rendering.renderer import FaceRenderer
+from lit_faces.rendering.sets import write_folder
+from lit_faces.tasks.au_detector import AUDetector
+AUDetector('aligned_face_small', size=32).export_weights('small.safetensors')
+for name, seed, count, each in (('anna', 1, 10, 10), ('ben', 2, 10, 10), ('crowd', 3, 12, 2)):
+    write_folder(FaceRenderer(32, seed=seed), Path(name), count, frames_per_subject=each, progress=False)
+"""
+
+
 @pytest.mark.slow
 def test_the_new_method_forgets_less(checkout: Path) -> None:
     page = DOCS / "howto" / "new_method.md"
-    for title, text in blocks(page, "python"):
+    for title, text in blocks(page, "python") + blocks(page, "yaml"):
         (checkout / title).write_text(text + "\n")
-    ((_, command),) = blocks(page, "bash")
+    (_, command), (_, adapting), (_, study) = blocks(page, "bash")
     said = run(command, checkout)
     errors = [tuple(map(float, pair)) for pair in re.findall(r"first task ([\d.]+), on the second ([\d.]+)", said)]
     (free, _), (held, learnt) = errors
     assert held < free / 10 and learnt < 2.5, said
+    assert "single-my_method.MAS-k4-real-s0" in run(study.splitlines()[0], checkout)
+    sets = f'python -c "{SETS}"'
+    run(sets, checkout)
+    for line in adapting.splitlines():
+        run(line.replace("generic", "small.safetensors") + " --others crowd --generic crowd --steps 2", checkout)
+    more = "--detector anna_strong/detector.safetensors --memory anna_strong/memory.safetensors --generic crowd"
+    run(f"python -m lit_faces.adapt {more} --person ben --name ben --out ben_detector --steps 2", checkout)
+    replay = "--detector small.safetensors --method my_replay.MASReplay --others crowd --generic crowd --steps 2"
+    run(f"python -m lit_faces.adapt {replay} --person anna --out anna_replay", checkout)
+    assert (checkout / "ben_detector" / "memory.safetensors").is_file()
 
 
 def test_pages_pictures_and_experiments_that_are_named_exist() -> None:

@@ -93,7 +93,7 @@ def test_adapting_obeys_a_signal(number, small, tmp_path):
     time.sleep(1.0)  # it learns now
     began = time.monotonic()
     kill(process, number)
-    assert ended(process) == 128 + number and time.monotonic() - began < 3
+    assert ended(process) == 128 + number and time.monotonic() - began < within_s()
     assert not (out / "detector" / "made_of.json").exists()
 
 
@@ -104,9 +104,14 @@ def test_processes_of_a_set_end_with_their_command(small, tmp_path):
     theirs = children(process.pid)
     began = time.monotonic()
     kill(process, signal.SIGTERM)
-    assert ended(process) == 143 and time.monotonic() - began < 3
+    assert ended(process) == 143 and time.monotonic() - began < within_s()
     time.sleep(0.2)
     assert not [pid for pid in theirs if Path(f"/proc/{pid}").exists() and "spawn_main" in command(pid)]
+
+
+def within_s() -> float:
+    """Three seconds; more where the machine has more to do than it can."""
+    return 3 * max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
 
 
 def children(pid: int | None) -> list[int]:

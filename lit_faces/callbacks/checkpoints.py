@@ -11,6 +11,7 @@ from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
+from lit_faces.callbacks.metrics_csv import MetricsCSV
 from lit_faces.core.files import replace_file
 
 LAST = "last.ckpt"
@@ -55,6 +56,7 @@ class LastCheckpoint(Callback):
 
     def save(self, trainer: Trainer) -> Path:
         """Write the checkpoint now; all ranks call it at the end of a training batch."""
+        _write_row(trainer)
         loop = trainer.fit_loop
         return self._write(trainer, loop.epoch_loop._should_check_val_fx(loop._data_fetcher))  # type: ignore[arg-type]
 
@@ -85,6 +87,19 @@ class LastCheckpoint(Callback):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write at the end of every epoch."""
         self._write(trainer, validation_due=False)
+
+
+def _write_row(trainer: Trainer) -> None:
+    """Let metrics.csv have the row of this batch before a checkpoint counts the batch: a kill may come in between.
+
+    Lightning logs the batch after the callbacks' ``on_train_batch_end``, and then again: the same row.
+    """
+    loggers = trainer.loggers
+    trainer.loggers = [logger for logger in loggers if isinstance(logger, MetricsCSV)]
+    try:
+        trainer._logger_connector.update_train_step_metrics()
+    finally:
+        trainer.loggers = loggers
 
 
 def _validation_begins(loops: dict[str, Any]) -> None:

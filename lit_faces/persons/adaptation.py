@@ -16,7 +16,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ import torch
 from torch import Tensor
 
 from lit_faces.core.devices import device_of
+from lit_faces.core.fields import field, read_json
 from lit_faces.core.files import locked
 from lit_faces.core.inputs import check_file
 from lit_faces.core.labelled import read_labelled
@@ -96,8 +97,9 @@ class LearnOptions:
             check_file(self.memory, "memory")
             if self.memory.resolve().parent == out.resolve():
                 raise ValueError(f"--out {out}: holds the memory that is read; write the next person elsewhere")
-        card = load_weights(weights_path("detector", self.detector))[1]
-        if self.memory is None and (count := people_learnt(card)):
+            _remembered(self, load_detector(self.detector))
+        file = weights_path("detector", self.detector)
+        if self.memory is None and (count := people_learnt(load_weights(file)[1], file)):
             raise ValueError(
                 f"--detector {self.detector}: has learnt {count} {'people' if count > 1 else 'person'}, who would be "
                 "forgotten; give --memory with the memory.safetensors that was written beside it"
@@ -110,9 +112,14 @@ class LearnOptions:
         return {name: getattr(self, name) for name in ("method", "held_out", "steps", "capacity", "seed")}
 
 
-def people_learnt(card: dict[str, Any]) -> int:
-    """How many people a detector has learnt, by its card; old cards named them."""
-    return int(card.get("people_learnt", len(card.get("learnt", ()))))
+def people_learnt(card: dict[str, Any], path: Path | str) -> int:
+    """How many people a detector has learnt, by its card; old cards named them.
+
+    Raises:
+        ValueError: the card is damaged; names file and field.
+    """
+    named = len(field(card, "learnt", list, path, default=[]))
+    return field(card, "people_learnt", int, path, minimum=0, default=named)
 
 
 @dataclass
@@ -174,7 +181,7 @@ def adapt(
     with locked(out, "adapt"):
         recover(out)
         if made_of(out) == groups.digest:
-            return LearnResult(out, json.loads((out / "results.json").read_text()), already=True)
+            return LearnResult(out, read_json(out / "results.json", "choose another --out"), already=True)
         with publishing(out, groups.digest, options.overwrite) as work:
             tell(f"learning from {len(groups.split.learnt)} faces; tested on {groups.split.test_is}")
             return replace(_learn(groups, options, detector, work, clock, began), folder=out)
@@ -243,6 +250,24 @@ def _read_groups(person: Path, options: LearnOptions, name: str | None, size: in
         split = replace(split, learnt=_neutral_first(split.learnt, person, str(options.method)))
     batches = [faces, generic, *(batch for batch in (test, others) if batch is not None)]
     return _Groups(name, split, generic, _digest(name, options, [batch_digest(batch) for batch in batches]))
+
+
+def check_groups(options: LearnOptions, name: str) -> None:
+    """Refuse sets that :func:`adapt` would refuse, before the person's own set is there.
+
+    Args:
+        options: how.
+        name: of the person.
+
+    Raises:
+        ValueError, OSError: a set that cannot be read; groups that share people or pictures.
+    """
+    paths = {"--test": options.test, "--others": options.others, "--generic": options.generic}
+    size = load_detector(options.detector).size
+    given = {flag: read_labelled(path, size, need="intensity") for flag, path in paths.items() if path is not None}
+    for faces in list(given.values())[:1]:
+        given["--person"] = faces.select(slice(0, 0))  # nobody yet, but a name
+    refuse_shared(given, people=[("--person", "--test")], called={"--person": name, "--test": name})
 
 
 def _digest(name: str, options: LearnOptions, faces: list[str]) -> str:
@@ -318,17 +343,26 @@ def _learner(options: LearnOptions, detector: AUDetector, groups: _Groups) -> Pe
 def _remembered(options: LearnOptions, detector: AUDetector) -> PersonalLearner:
     assert options.memory is not None
     card = load_weights(options.memory)[1]
-    method = str(card.get("method", "ewc_replay"))
+    method = field(card, "method", str, options.memory, default="ewc_replay")
     if options.method not in (None, method):
         raise ValueError(f"{options.memory}: was kept by the method {method}, not {options.method}: leave --method out")
     find_method(method, f"{options.memory}: method")
-    kept = Recipe(**{**card["recipe"], "steps": options.steps, "seed": options.seed})
-    learner = PersonalLearner(detector, method, kept, card["capacity"], card["fisher_samples"])
+    kept = _recipe(field(card, "recipe", dict, options.memory), options)
+    capacity = _size(str(card.get("capacity")))  # faces, or bytes: the memory refuses what it does not know
+    samples = field(card, "fisher_samples", int, options.memory, minimum=1)
+    learner = PersonalLearner(detector, method, kept, capacity, samples)
     given = {key: value.clone() for key, value in detector.state_dict().items()}
     learner.load(options.memory)
     if learner.how.fit is None:  # with those, the written detector has a person's own head
         _same_detector(given, learner.detector.state_dict(), options)
     return learner
+
+
+def _recipe(kept: Mapping[str, Any], options: LearnOptions) -> Recipe:
+    try:
+        return Recipe(**{**kept, "steps": options.steps, "seed": options.seed})
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{options.memory}: recipe: {error}; copy the memory again") from error
 
 
 def _faces_of(learner: PersonalLearner) -> FaceBatch | None:

@@ -36,7 +36,7 @@ from lit_faces.continual.penalties import L2SP, SI, LwF, QuadraticPenalty
 from lit_faces.core.classes import find_class
 from lit_faces.core.facs import MAX_INTENSITY
 from lit_faces.core.sample import FaceBatch
-from lit_faces.core.words import UsageError, suggestion
+from lit_faces.core.words import UsageError, nearest, suggestion
 from lit_faces.tasks.au_detector import AUDetector
 
 if TYPE_CHECKING:
@@ -177,7 +177,11 @@ def find_method(words: str, where: str = "method") -> Method:
         return METHODS[words]
     path, arguments = _parts(words, where)
     if "." not in path:
-        raise UsageError(f"{where}: unknown method {words}{suggestion(path, METHODS)}, or the class path of one's own")
+        near = nearest(path, METHODS)
+        hint = f"; did you mean {near}?" if near else ""
+        raise UsageError(
+            f"{where}: unknown method {words}{hint} (expected one of {', '.join(METHODS)}, or a class path)"
+        )
     cls = find_class(path, where, (Method, QuadraticPenalty))
     if cls is None:
         raise UsageError(f"{where}: {path}: expected the dotted path of a class")
@@ -190,7 +194,7 @@ def find_method(words: str, where: str = "method") -> Method:
     try:
         if issubclass(cls, Method):
             return cls(**arguments)
-        made = cast(Callable[..., QuadraticPenalty], cls)
+        made = cast(Callable[..., QuadraticPenalty], cls)  # find_class has checked it
         made(**arguments)  # what it refuses is said now, not after an hour
     except (TypeError, ValueError) as error:
         raise UsageError(f"{where}: {words}: {error}") from error

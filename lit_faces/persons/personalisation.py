@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from lit_faces.core.files import locked
-from lit_faces.persons.adaptation import LearnOptions, LearnResult, adapt
+from lit_faces.persons.adaptation import LearnOptions, LearnResult, adapt, check_groups
 from lit_faces.persons.generation import SetOptions, SetResult, Tell, make_set, prepare
 from lit_faces.persons.learning_report import add_to_page
 from lit_faces.persons.report import write_report
@@ -69,6 +69,7 @@ def personalise(
     """
     began = time.monotonic()
     learning.check(out / "detector")
+    check_groups(learning, person.called)
     plan, source = prepare(person, wanted, out, tell)
     with locked(out, "personalise"):
         with locked(out / "set", "personalise"):

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from lit_faces.core.facs import AU_INDEX, AU_KEYS, AUS
 from lit_faces.core.pictures import load_picture
-from lit_faces.core.provenance import statement
+from lit_faces.core.provenance import statement, text_chunks
 from lit_faces.core.shards import ShardSet
 from lit_faces.metrics.icc import icc
 from lit_faces.persons.maker import Attempt
@@ -174,7 +174,7 @@ def write_report(
     )
     page.heading("Source")
     page.picture(
-        save_png(source_sheet(source), out / "source.png", source.sha256),
+        save_png(source_sheet(source), out / "source.png"),
         "Source pictures; green: landmarks found, after the fit.",
     )
     for note in [*source.notes, *plan.notes]:
@@ -182,7 +182,7 @@ def write_report(
     page.heading("The set")
     if len(faces):
         page.picture(
-            save_png(contact_sheet(source, faces, cells), out / "contact.png", source.sha256),
+            save_png(contact_sheet(source, faces, cells), out / "contact.png", text_chunks(source.sha256)),
             "What was kept, a row an AU or emotion; left, front and right for each intensity.",
         )
     if any(attempt.nme == attempt.nme for attempt in attempts):
@@ -232,7 +232,7 @@ def _verification(page: Page, out: Path, figures: Figures, attempts: list[Attemp
     if rejected:
         why = {(a.slot, a.attempt): a.reason for a in attempts}
         sheet = rejected_sheet(rejected, why)
-        page.picture(save_png(sheet, out / "rejected.png", sha256), "Some rejected pictures, and why.")
+        page.picture(save_png(sheet, out / "rejected.png", text_chunks(sha256)), "Some rejected pictures, and why.")
 
 
 def _cell(value: float) -> str:

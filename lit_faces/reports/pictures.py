@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from lit_faces.core.files import replacing
-from lit_faces.core.provenance import text_chunks
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -21,16 +20,16 @@ _SMALLEST_CELL = 96  # pixels: captions must fit
 _FONT = 12
 
 
-def save_png(picture: Image, path: Path, source_sha256: str = "") -> Path:
-    """Write a picture that shows generated faces, atomically; it says so (:mod:`lit_faces.core.provenance`).
+def save_png(picture: Image, path: Path, marks: Any = None) -> Path:
+    """Write a picture, atomically.
 
     Args:
         picture: of PIL.
         path: file.
-        source_sha256: of the photo that the faces are made from, where there is one.
+        marks: its text chunks; of pictures that show generated faces :func:`lit_faces.core.provenance.text_chunks`.
     """
     with replacing(path) as temporary:
-        picture.save(temporary, "PNG", pnginfo=text_chunks(source_sha256))
+        picture.save(temporary, "PNG", pnginfo=marks)
     return path
 
 

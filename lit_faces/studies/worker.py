@@ -29,12 +29,12 @@ from torch import Tensor
 from lit_faces.core.fields import field as field_of
 from lit_faces.core.fields import read_npz
 from lit_faces.core.files import BusyError, locked, replacing
-from lit_faces.core.groups import disjoint
 from lit_faces.core.sample import TENSORS, FaceBatch, joined
 from lit_faces.core.seeding import derive_seed, generator_for
 from lit_faces.core.weights import load_weights, save_weights
 from lit_faces.persons.generators import load_generator
 from lit_faces.persons.landmark_model import LandmarkModel
+from lit_faces.persons.leakage import refuse_shared
 from lit_faces.persons.learner import PersonalLearner, save_fisher, shipped_fisher
 from lit_faces.persons.maker import SetMaker
 from lit_faces.persons.methods import find_method
@@ -90,18 +90,16 @@ class Worker:
                 save_fisher(self.fisher_file, found)
 
     def _check_groups(self) -> None:
-        """Nobody may be in two of the groups."""
-        arriving = {*self.people.names}
-        for person in range(len(self.people.names)):
-            arriving |= {*self.people.test(person).subject, *self.people.support(person, 1).subject}
-        disjoint(
-            {
-                "the people who arrive": arriving,
-                "the others, whom the detector was trained on": self.people.others(),
-                "the people who are never learnt (generic)": self.people.generic(),
-                "the reference, which says what is usual": self.people.reference(),
-            }
-        )
+        """Nobody may be in two of the groups. A name means one person in the whole stream, whatever set it is from."""
+        arriving = [self.people.test(person) for person in range(len(self.people.names))]
+        arriving += [self.people.support(person) for person in range(len(self.people.names))]
+        groups = {
+            "the people who arrive": joined(*arriving),
+            "the others, whom the detector was trained on": self.people.others(),
+            "the generic people, who are never learnt": self.people.generic(),
+            "the reference, which says what is usual": self.people.reference(),
+        }
+        refuse_shared({name: replace(faces, source=[""] * len(faces)) for name, faces in groups.items()})
 
     def _write_start(self) -> None:
         learner = self._learner(Cell("single", "none", 0, "real", 0))

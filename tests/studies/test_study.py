@@ -182,7 +182,9 @@ def test_a_person_in_two_groups_is_refused_before_anything_is_learnt(group, cont
     worker = Worker(Study.read(content, "x.yaml"), tmp_path / "out")
     faces = getattr(worker.people, group)()
     monkeypatch.setattr(worker.people, group, lambda: replace(faces, subject=[worker.people.names[1]] * len(faces)))
-    with pytest.raises(ValueError, match=f"{group}.*{worker.people.names[1]}.*is among the people who arrive"):
+    with pytest.raises(
+        ValueError, match=f"the people who arrive and .*{group}.* share a person .{worker.people.names[1]}"
+    ):
         worker.prepare()
     assert not worker.start_file.exists()
 
