@@ -23,11 +23,11 @@ from lit_faces.continual.calibration import PersonCalibration, neutral_statistic
 from lit_faces.continual.ewc import fisher_diagonal
 from lit_faces.continual.replay import FaceMemory
 from lit_faces.core.facs import MAX_INTENSITY
-from lit_faces.core.fields import field
+from lit_faces.core.fields import field, shown
 from lit_faces.core.sample import FaceBatch
 from lit_faces.core.seeding import derive_seed, generator_for
 from lit_faces.core.shipped import FISHER
-from lit_faces.core.weights import load_weights, save_weights
+from lit_faces.core.weights import check_card, load_state, load_weights, save_weights
 from lit_faces.persons.generative_replay import GenerativeMemory
 from lit_faces.persons.methods import find_method
 from lit_faces.persons.recipes import Recipe, fast_bfloat16, learn_person
@@ -300,10 +300,9 @@ class PersonalLearner:
             ValueError: another kind of file, another method, or another detector.
         """
         tensors, card = load_weights(path)
-        if card.get("kind") != _KIND:
-            raise ValueError(
-                f"{path}: expected a memory written by lit_faces.adapt, found {card.get('kind', 'no card')!r}"
-            )
+        check_card(
+            path, card, _KIND, "a memory written by lit_faces.adapt", "give the memory.safetensors of an adaptation"
+        )
         if (method := field(card, "method", str, path)) != self.method:
             raise ValueError(f"{path}: was kept for the method {method!r}, not {self.method!r}: use that one")
         parts: dict[str, dict[str, Tensor]] = {}
@@ -314,19 +313,39 @@ class PersonalLearner:
         theirs = parts.get("detector", {})
         if own.keys() != theirs.keys() or any(own[k].shape != theirs[k].shape for k in own):
             raise ValueError(f"{path}: was kept for a detector of another architecture: give the detector it goes with")
-        self.detector.load_state_dict(theirs)
+        load_state(self.detector, theirs, str(path))
         if self.generic is not None:
-            self.generic.load_state_dict(parts["generic"])
+            load_state(self.generic, parts.get("generic", {}), f"{path}: generic")
         self.learnt, self.population = field(card, "learnt", list, path, of=str), parts.get("population", {})
         if self.memory is not None:
-            self.memory = type(self.memory).from_tensors(parts.get("memory", {}), card["memory"])
+            kept = field(card, "memory", dict, path)
+            try:
+                self.memory = type(self.memory).from_tensors(parts.get("memory", {}), kept)
+            except (ValueError, KeyError, TypeError, RuntimeError) as error:
+                raise ValueError(f"{path}: memory: {error}") from error
         if self.penalty is not None:
-            self.penalty.load_state_dict(parts.get("penalty", {}))
-        self.personal = {}
-        for name, (number, kind) in card["personal"].items():
-            state = {k.partition(".")[2]: v for k, v in parts["personal"].items() if k.startswith(f"{number}.")}
-            shape = state["weight"].shape if kind == "head" else (0, 0)
-            module = nn.Linear(shape[1], shape[0]) if kind == "head" else PersonCalibration()
-            module.load_state_dict(state)
-            self.personal[name] = module.requires_grad_(False)
+            try:
+                self.penalty.load_state_dict(parts.get("penalty", {}))
+            except (ValueError, KeyError, TypeError, RuntimeError) as error:
+                raise ValueError(f"{path}: penalty: {error}") from error
+        self.personal = {
+            name: _personal_part(parts.get("personal", {}), entry, f"{path}: personal: {name}")
+            for name, entry in field(card, "personal", dict, path, of=list).items()
+        }
         return card
+
+
+def _personal_part(tensors: Mapping[str, Tensor], entry: list[Any], where: str) -> nn.Module:
+    """A person's own head or calibration, as :meth:`PersonalLearner.state` names it: its number and its kind.
+
+    Raises:
+        ValueError: there is no such part, or it is of another shape.
+    """
+    number, kind = (*entry, None, None)[:2]
+    state = {k.partition(".")[2]: v for k, v in tensors.items() if k.startswith(f"{number}.")}
+    weight = state.get("weight")
+    if kind not in ("head", "calibration") or (kind == "head" and (weight is None or weight.dim() != 2)):
+        raise ValueError(f"{where}: expected a head or a calibration, found {shown(kind)}: damaged?")
+    module = nn.Linear(weight.shape[1], weight.shape[0]) if weight is not None else PersonCalibration()
+    load_state(module, state, where)
+    return module.requires_grad_(False)

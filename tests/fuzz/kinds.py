@@ -22,6 +22,7 @@ from lit_faces.core.shards import ShardSet, ShardWriter, write_index
 from lit_faces.core.video import read_frames, timeline, write_video
 from lit_faces.core.weights import load_checkpoint, plain_weights, training_state
 from lit_faces.fit import build
+from lit_faces.persons.learner import PersonalLearner
 from lit_faces.studies.description import Study
 from lit_faces.tasks.au_detector import AUDetector, load_detector
 from tests.fuzz.mutate import mutate
@@ -165,6 +166,21 @@ def cards(folder: Path) -> Kind:
     return Kind([path], load_detector, tokens=tokens)
 
 
+def memories(folder: Path) -> Kind:
+    """What a detector remembers of people."""
+    detector = AUDetector("aligned_face_small", size=32, export=False)
+    learner = PersonalLearner(detector, "replay", capacity=8)
+    assert learner.memory is not None
+    learner.memory.add(ShardSet(prepared(folder / "set")).gather(range(6)))
+    learner.save(folder / "memory.safetensors")
+
+    def read(path: Path) -> None:
+        PersonalLearner(detector, "replay", capacity=8).load(path)
+
+    tokens = (b'"cells":[', b'"names":', b"rows.image", b"draws", b'"shape":[', b"I64", b"U8", b'"capacity":-1')
+    return Kind([folder / "memory.safetensors"], read, tokens=tokens)
+
+
 def checkpoints(folder: Path) -> Kind:
     """What torch.save writes."""
     progress = {"fit_loop": {"epoch_loop.batch_progress": {"total": {"ready": 3}}}}
@@ -270,6 +286,6 @@ def tars(folder: Path) -> Kind:
 
 
 KINDS: dict[str, Callable[[Path], Kind]] = {
-    "pictures": pictures, "clips": clips, "labels.csv": labels, "YAML": yamls, "cards": cards, "checkpoints": checkpoints,
+    "pictures": pictures, "clips": clips, "labels.csv": labels, "YAML": yamls, "cards": cards, "memories": memories, "checkpoints": checkpoints,
     "index.arrow": indices, "shard.arrow": shards, "manifests": manifests, "tar": tars,
 }  # fmt: skip
