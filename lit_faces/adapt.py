@@ -1,4 +1,4 @@
-"""python -m lit_faces.adapt --detector FILE --person DIR: a detector becomes one person's expert, and forgets nobody.
+"""python -m lit_faces.adapt --detector FILE --person DIR: a detector becomes one person's expert, and keeps the others.
 
 See :mod:`lit_faces.persons.adaptation` for what it writes.
 """

@@ -160,7 +160,7 @@ class _Groups:
 def adapt(
     person: Path, options: LearnOptions, out: Path, name: str | None = None, tell: Tell = lambda line: None
 ) -> LearnResult:
-    """Let a detector learn one person; nobody else is forgotten.
+    """Let a detector learn one person; EWC and replay keep what it knows of the others, or nearly.
 
     Args:
         person: the person's faces: folder with labels.csv, or shards.
