@@ -217,7 +217,7 @@ def _check_types(content: Mapping[str, Any], where: str) -> None:
     field_of(content, "people", dict, where, default={})
     for name in get_args(Protocol_):
         field_of(content, name, list, where, of=dict, maximum=1000, default=[])
-    field_of(content, "seeds", list, where, of=int, maximum=1000, default=[])
+    field_of(content, "seeds", list, where, of=int, minimum=1, maximum=1000, default=[])
     for name, most in (("fisher_samples", 100_000), ("synthetic", 100_000), ("attempts", 1000)):
         field_of(content, name, int, where, minimum=1, maximum=most, default=1)
     for name, known in _WORDS.items():
