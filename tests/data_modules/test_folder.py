@@ -7,10 +7,10 @@ import pytest
 from PIL import Image
 
 from data_modules.folder import Folder
+from data_modules.preparation import write_failures
 from lit_faces.core.csv_files import read_own
 from lit_faces.core.facs import AU_INDEX
 from lit_faces.core.labelled import read_labelled
-from data_modules.preparation import write_failures
 
 SIX = AU_INDEX[6]
 
