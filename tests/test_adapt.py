@@ -1,6 +1,7 @@
 """python -m lit_faces.adapt, as typed: one person today, another tomorrow."""
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -79,10 +80,16 @@ def test_mistakes_are_answered_in_one_line(more, message, root, tmp_path, capsys
 
 
 def test_a_calibration_needs_a_neutral_face(root, tmp_path, capsys):
-    small = str(root / "small.safetensors")
-    code = adapt(root, "anna", tmp_path / "n", "--detector", small, "--method", "neutral")
-    out = capsys.readouterr()
-    assert code == 0 or "needs a neutral face" in out.err or "no neutral frame" in out.err
+    acting = tmp_path / "acting"
+    shutil.copytree(root / "anna", acting)
+    header, *rows = (acting / "labels.csv").read_text().splitlines()
+    column = header.split(",").index("au12")
+    cells = [row.split(",") for row in rows]
+    smiling = [",".join([*row[:column], "3", *row[column + 1 :]]) for row in cells]
+    (acting / "labels.csv").write_text("\n".join([header, *smiling]) + "\n")
+    words = ["--detector", str(root / "small.safetensors"), "--method", "neutral", "--held-out", "0"]
+    assert adapt(root, str(acting), tmp_path / "n", *words) == 2
+    assert "needs a neutral face" in capsys.readouterr().err
 
 
 def test_several_people_are_not_one(root, tmp_path, capsys):

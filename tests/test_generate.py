@@ -94,6 +94,7 @@ def test_the_plan_alone(photos, tmp_path, capsys):
         ("anna.png", ("--focus", "six"), "--focus: cannot read 'six'"),
         ("anna.png", ("--focus", "7"), "--focus: AU7 cannot be verified"),
         ("anna.png", ("--max-nme", "0"), "--max-nme: expected a number above 0"),
+        ("anna.png", ("--max-nme", "8"), "--max-nme: expected a fraction"),
         ("anna.png", ("--generator", "no.safetensors"), "no.safetensors"),
         ("anna.png", ("--judge", "no.safetensors"), "no.safetensors"),
         ("anna.png", ("--drive", "no.mp4"), "no such clip"),
@@ -108,7 +109,7 @@ def test_bad_input_is_one_clear_line_and_writes_nothing(photos, tmp_path, capsys
     assert run(photos / name, "--out", tmp_path / "set", "--n", "2", "--jobs", "1", *words) == 2
     said = capsys.readouterr().err.strip().splitlines()[-1]
     assert said.startswith("python -m lit_faces.generate: ") and re.search(message, said)
-    assert not list((tmp_path / "set").glob("shard-*")) if (tmp_path / "set").exists() else True
+    assert not list(tmp_path.glob("set/shard-*"))
 
 
 def test_weights_of_something_else_are_refused(photos, tmp_path, capsys):

@@ -65,6 +65,8 @@ class Tolerances:
         """
         for name, value in (("leak", self.leak), ("nme", self.nme), ("identity", self.identity)):
             above_zero(f"max_{name}", value)
+        if self.nme > 1:
+            raise ValueError(f"--max-nme: expected a fraction of the outer-eye distance (0.08: 8 %), got {self.nme:g}")
         unknown = [number for number in self.focus if number not in self.au]
         if unknown:
             raise ValueError(
