@@ -13,13 +13,14 @@ from lit_faces.command import program, run_command
 
 def build_parser() -> argparse.ArgumentParser:
     """The command line."""
-    from lit_faces.core.options import add_options
+    from lit_faces.core.options import HelpFormatter, add_options
     from lit_faces.persons.adaptation import LearnOptions
     from lit_faces.reports.tracking import add_wandb_argument
 
     called = program("adapt")
     parser = argparse.ArgumentParser(
         prog=called,
+        formatter_class=HelpFormatter,
         description="Adapt an AU detector to one person from labelled (or generated) images; others stay known.",
         epilog=f"example: {called} --detector generic --person anna/ --out anna_detector && "
         f"{called} --detector anna_detector/detector.safetensors --memory anna_detector/memory.safetensors "

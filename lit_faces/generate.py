@@ -15,7 +15,7 @@ from lit_faces.command import program, run_command
 
 def build_parser() -> argparse.ArgumentParser:
     """The command line."""
-    from lit_faces.core.options import add_options
+    from lit_faces.core.options import HelpFormatter, add_options
     from lit_faces.persons.driving import DriveOptions
     from lit_faces.persons.generation import SetOptions
     from lit_faces.persons.source import PersonOptions
@@ -24,6 +24,7 @@ def build_parser() -> argparse.ArgumentParser:
     called = program("generate")
     parser = argparse.ArgumentParser(
         prog=called,
+        formatter_class=HelpFormatter,
         usage="%(prog)s PHOTO|CLIP --out DIR [options]",
         description="From a photo or a clip of a person: labelled pictures in other poses, with other AUs, verified.",
         epilog=f"example: {called} anna.jpg --out anna_set --n 300 && python -m lit_faces.adapt --person anna_set "

@@ -12,7 +12,7 @@ from lit_faces.command import program, run_command
 
 def build_parser() -> argparse.ArgumentParser:
     """The command line."""
-    from lit_faces.core.options import add_options
+    from lit_faces.core.options import HelpFormatter, add_options
     from lit_faces.generate import add_place
     from lit_faces.persons.adaptation import LearnOptions
     from lit_faces.persons.generation import SetOptions
@@ -22,6 +22,7 @@ def build_parser() -> argparse.ArgumentParser:
     called = program("personalise")
     parser = argparse.ArgumentParser(
         prog=called,
+        formatter_class=HelpFormatter,
         usage="%(prog)s PHOTO|CLIP --out DIR [options]",
         description="From a photo or a clip to the person's own AU detector: generate, verify, adapt, report.",
         epilog=f"example: {called} anna.jpg --out anna. The next person: {called} ben.jpg --out "

@@ -42,6 +42,13 @@ def option(
     return field(default=default, metadata={_KEY: {"help": help, "flag": flag, "metavar": metavar, "read": read}})
 
 
+class HelpFormatter(argparse.HelpFormatter):
+    """Long options share their line with their help: a command's help fits a screen."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=30)
+
+
 def add_options(parser: argparse.ArgumentParser, *classes: type) -> None:
     """Give a parser the options of the classes; one that two classes share stands once, as the first has it."""
     known: set[str] = set()

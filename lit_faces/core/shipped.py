@@ -24,7 +24,7 @@ Kind = Literal["generator", "detector", "judge", "critic"]
 #: What an option of a command takes, for its help.
 DETECTOR_HELP = "AU detector (.safetensors); generic: the shipped one; packaged: the shipped judge"
 GENERATOR_HELP = "weights (.safetensors); packaged: the shipped fused base"
-JUDGE_HELP = "who verifies: a detector (.safetensors); packaged: the shipped judge"
+JUDGE_HELP = "who verifies: weights; packaged: the shipped judge"
 _BY_WORD: dict[tuple[str, str], Path] = {
     ("generator", "packaged"): WEIGHTS / "base_fused.safetensors",
     ("detector", "generic"): GENERIC,

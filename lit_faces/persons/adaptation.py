@@ -63,7 +63,7 @@ class LearnOptions:
     others: Path | None = option(None, "labelled set the detector was trained on (default: rendered people)")
     generic: Path | None = option(None, "labelled set of strangers for the report (default: rendered people)")
     test: Path | None = option(None, "labelled faces of the person for the report (default: --held-out)")
-    held_out: float = option(0.2, "share of the person's faces kept for the report: whole clips, or blocks of time")
+    held_out: float = option(0.2, "share kept for the report: whole clips or blocks")
     steps: int = option(Recipe().steps, "of training")
     capacity: str | int = option(600, 'of a new memory: faces, or bytes such as "64MB"', read=lambda text: _size(text))
     seed: int = option(0, "of everything")

@@ -272,7 +272,10 @@ def test_augmentation_mirrors_picture_landmarks_and_pose(tmp_path: Path) -> None
         ({"poses": 5}, "poses must be in 0..frames"),
         ({"batch_size": 0}, "batch sizes must be at least 1"),
         ({"augment": FaceAugment()}, "augment is for mode 'frames'"),
-        ({"renderer": "lit_faces.rendering.renderer.NoRenderer"}, "did you mean lit_faces.rendering.renderer.FaceRenderer"),
+        (
+            {"renderer": "lit_faces.rendering.renderer.NoRenderer"},
+            "did you mean lit_faces.rendering.renderer.FaceRenderer",
+        ),
     ],
 )
 def test_bad_arguments_are_refused(tmp_path: Path, options: dict, words: str) -> None:
