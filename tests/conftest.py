@@ -5,6 +5,9 @@ from pathlib import Path
 
 os.environ["WANDB_MODE"] = "offline"
 os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # before the first import of albumentations, or it calls home
+SHARED = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))  # processes that run tests side by side (pytest -n)
+if SHARED > 1:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch, and for the commands that tests start
 
 import pytest
 import torch
@@ -14,7 +17,7 @@ from lit_faces.core.facs import NUM_AUS
 from lit_faces.core.sample import FaceBatch
 from lit_faces.models.warping import canonical_face
 
-torch.set_num_threads(min(2, os.cpu_count() or 1))
+torch.set_num_threads(max(1, min(2, os.cpu_count() or 1) // SHARED))
 
 
 @pytest.fixture(scope="session", autouse=True)
