@@ -5,9 +5,10 @@ from pathlib import Path
 
 os.environ["WANDB_MODE"] = "offline"
 os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # before the first import of albumentations, or it calls home
-SHARED = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))  # processes that run tests side by side (pytest -n)
-if SHARED > 1:
-    os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch, and for the commands that tests start
+# before torch, and for the commands that tests start: as many threads as are left where tests run side by side (pytest -n)
+os.environ["OMP_NUM_THREADS"] = os.environ.get("OMP_NUM_THREADS") or str(
+    max(1, min(2, os.cpu_count() or 1) // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))
+)
 
 import pytest
 import torch
@@ -17,7 +18,15 @@ from lit_faces.core.facs import NUM_AUS
 from lit_faces.core.sample import FaceBatch
 from lit_faces.models.warping import canonical_face
 
-torch.set_num_threads(max(1, min(2, os.cpu_count() or 1) // SHARED))
+torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """A file's tests stay together: they share what its fixtures have made."""
+    from xdist.scheduler import LoadFileScheduling
+
+    return LoadFileScheduling(config, log)
 
 
 @pytest.fixture(scope="session", autouse=True)
