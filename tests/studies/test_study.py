@@ -2,6 +2,8 @@
 
 import json
 import math
+import os
+import random
 import signal
 import subprocess
 import sys
@@ -32,6 +34,7 @@ from lit_faces.tasks.au_detector import AUDetector
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 ROOT = Path(__file__).resolve().parents[2]
+KILLS = int(os.environ.get("LIT_FACES_KILLS", "2"))
 
 
 @pytest.fixture(scope="module")
@@ -112,6 +115,35 @@ def test_killed_in_the_middle_of_a_person_it_redoes_that_person_and_ends_the_sam
     assert cut.keys() == whole.keys()
     for name, arrays in whole.items():
         assert all(np.array_equal(arrays[key], cut[name][key]) for key in arrays), name
+
+
+@pytest.fixture(scope="module")
+def typed(content, tmp_path_factory):
+    """A study as it is typed, what it reads when nobody disturbs it, and how long that takes."""
+    root = tmp_path_factory.mktemp("typed")
+    (root / "x.yaml").write_text(yaml.safe_dump({**content, "single": [], "seeds": [0]}))
+    command = [sys.executable, "-m", "lit_faces.study", str(root / "x.yaml"), "--jobs", "2", "--out"]
+    began = time.monotonic()
+    assert subprocess.run([*command, str(root / "whole")], cwd=ROOT, capture_output=True).returncode == 0
+    return command, readings(root / "whole"), time.monotonic() - began
+
+
+@pytest.mark.parametrize("number", range(KILLS))
+def test_killed_at_a_random_moment_the_command_ends_as_an_uninterrupted_one(number, typed, tmp_path):
+    command, whole, seconds = typed
+    process = subprocess.Popen(
+        [*command, str(tmp_path)], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    time.sleep(random.Random(f"study {number}").uniform(0.3, 1.0) * seconds)
+    process.kill()  # its workers are not told; they end with it
+    process.wait()
+    again = subprocess.run([*command, str(tmp_path)], cwd=ROOT, capture_output=True, text=True)
+    assert again.returncode == 0, again.stderr
+    cut = readings(tmp_path)
+    assert cut.keys() == whole.keys()
+    for name, arrays in whole.items():
+        assert all(np.array_equal(arrays[key], cut[name][key]) for key in arrays), name
+    assert (tmp_path / "summary.md").is_file() and (tmp_path / "results.parquet").is_file()
 
 
 def test_the_command_writes_table_parquet_and_plots_and_more_cells_may_come(content, tmp_path, capsys):
