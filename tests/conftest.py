@@ -26,7 +26,15 @@ def pytest_xdist_make_scheduler(config, log):
     """A file's tests stay together: they share what its fixtures have made."""
     from xdist.scheduler import LoadFileScheduling
 
+    config.option.loadscopereorder = False  # in the order below
     return LoadFileScheduling(config, log)
+
+
+def pytest_collection_modifyitems(items):
+    """Where tests run side by side, the files that take minutes come first, or one process ends long after the other."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        long = ["test_docs.py", "test_slurm.py", "test_generate.py", "test_fit.py", "test_study.py", "test_ddp.py"]
+        items.sort(key=lambda item: long.index(item.path.name) if item.path.name in long else len(long))
 
 
 @pytest.fixture(scope="session", autouse=True)
