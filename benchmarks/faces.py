@@ -19,6 +19,7 @@ from tqdm import tqdm
 from lit_faces.core.facs import AUS, NUM_AUS
 from lit_faces.core.landmarks import FaceAnalyser
 from lit_faces.metrics.identity import choose_threshold
+from lit_faces.metrics.landmark_error import nme
 from lit_faces.rendering import post
 from lit_faces.rendering.renderer import FaceRenderer
 
@@ -37,7 +38,7 @@ def detection(renderer: FaceRenderer, analyser: FaceAnalyser, count: int) -> Non
             found[level] += bool(boxes)
         if boxes:
             marks = analyser.landmarks(picture, boxes[0])
-            errors.append(np.linalg.norm(marks - truth, axis=1).mean() / np.linalg.norm(truth[36] - truth[45]) * 100)
+            errors.append(100 * float(nme(torch.from_numpy(marks)[None], torch.from_numpy(truth)[None])))
     print(f"{count} faces: dlib finds {found[0] / count:.1%} (upsample 0), {found[1] / count:.1%} (upsample 1)")
     print(f"NME of dlib's 68 points: median {np.median(errors):.2f} %, mean {np.mean(errors):.2f} %")
 

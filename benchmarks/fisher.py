@@ -25,7 +25,7 @@ import torch.nn.functional as functional
 from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
-from lit_faces.continual import per_sample
+from lit_faces.continual import products
 from lit_faces.continual.ewc import Kind, fisher_diagonal
 from lit_faces.core.memory import keep_freed_memory
 from lit_faces.models.backbones import build_backbone
@@ -85,7 +85,7 @@ def ours(model: nn.Module, x: Tensor, y: Tensor, kind: Kind) -> Fisher:
 
 def torch_func(model: nn.Module, x: Tensor, y: Tensor, kind: Kind) -> Fisher:
     """Ours, with every layer left to torch.func."""
-    with mock.patch.object(per_sample, "_READERS", {}):
+    with mock.patch.object(products, "READERS", {}):
         return ours(model, x, y, kind)
 
 

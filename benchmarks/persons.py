@@ -26,15 +26,15 @@ from torch import Tensor
 from lit_faces.adapt import POPULATION
 from lit_faces.core.landmarks import FaceAnalyser
 from lit_faces.core.sample import FaceBatch
+from lit_faces.metrics.detector import scores
 from lit_faces.persons.landmark_model import LandmarkModel
 from lit_faces.persons.learner import PersonalLearner, shipped_fisher
+from lit_faces.persons.maker import SetMaker, Settings
 from lit_faces.persons.plan import make_plan
 from lit_faces.persons.recipes import Recipe
-from lit_faces.persons.sets import SetMaker, Settings
 from lit_faces.persons.source import source_of_faces
 from lit_faces.persons.verify import labels_of
 from lit_faces.rendering.renderer import FaceRenderer
-from lit_faces.studies.report import scores
 from lit_faces.tasks.au_detector import load_detector
 
 FIRST = {"val": 6_000_000, "test": 7_000_000}  # subjects: nobody else uses these numbers

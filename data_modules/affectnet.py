@@ -16,10 +16,12 @@ from pathlib import Path
 import numpy as np
 
 from data_modules.reader import PICTURES, Clip, Floats, Reader, in_groups, option
+from lit_faces.core.csv_files import to_number
 from lit_faces.core.facs import EMOTION_INDEX
 
 _EMOTIONS = ("neutral", "happiness", "sadness", "surprise", "fear", "disgust", "anger", "contempt")
 _NONE, _UNCERTAIN, _NO_FACE = 8, 9, 10
+_MOST_PIXELS = 1e5
 _COLUMNS = ("subDirectory_filePath", "expression")
 _OPTIONAL = ("face_x", "face_y", "face_width", "face_height", "facial_landmarks")
 
@@ -101,7 +103,7 @@ class AffectNet(Reader):
                 if any(cells[len(columns) :]):
                     raise ValueError(f"expected {len(columns)} columns, found {len(cells)}")
                 name = row["subDirectory_filePath"]
-                emotion = self._emotion(float(row["expression"] or "nan"))
+                emotion = self._emotion(to_number(row["expression"]))
                 if not name:
                     raise ValueError("no picture is named")
                 box = self._box(row)
@@ -129,7 +131,9 @@ class AffectNet(Reader):
         """Left, top, right, bottom; NaN where it is not said."""
         values = [row.get(f"face_{name}") or "nan" for name in ("x", "y", "width", "height")]
         try:
-            x, y, width, height = map(float, values)
+            x, y, width, height = map(to_number, values)
+            if any(abs(value) > _MOST_PIXELS for value in (x, y, width, height)):
+                raise ValueError
         except ValueError:
             raise ValueError(f"expected a face box in numbers, found {' '.join(values)[:40]!r}") from None
         return np.array([x, y, x + width - 1, y + height - 1], dtype=np.float32)
@@ -183,7 +187,10 @@ def _points(text: str) -> Floats:
         return np.full((68, 2), np.nan, dtype=np.float32)
     values = text.split(";")
     try:
-        return np.array([float(value) for value in values], dtype=np.float32).reshape(68, 2)
+        points = np.array([to_number(value) for value in values]).reshape(68, 2)
+        if (np.abs(points) > _MOST_PIXELS).any():
+            raise ValueError
+        return points.astype(np.float32)
     except ValueError:
         raise ValueError(f"expected 136 coordinates between semicolons, found {text[:30]!r}") from None
 

@@ -17,6 +17,8 @@ from pytorch_lightning import LightningDataModule
 from torch.utils.data import DataLoader, Dataset, Sampler
 from torchdata.stateful_dataloader import StatefulDataLoader
 
+_LOADER_OUTLIVES_S = 10  # more than a training waits for the end of its batch
+
 
 class BatchDataset(Protocol):
     """A map-style dataset that gathers a whole batch at once."""
@@ -81,9 +83,12 @@ class EpochSampler(Sampler[int]):
 
 
 def _outlive_sigterm(worker: int) -> None:
-    """SLURM signals the whole job step: a loader process that dies takes the checkpoint with it."""
-    if "SLURM_JOB_ID" in os.environ:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    """Signals often go to a whole group: a loader process that dies takes the checkpoint of the batch with it.
+
+    In a job of SLURM it is ended with the step; elsewhere it ends itself, should nobody end it before.
+    """
+    ends = signal.SIG_IGN if "SLURM_JOB_ID" in os.environ else lambda *_: signal.alarm(_LOADER_OUTLIVES_S)
+    signal.signal(signal.SIGTERM, ends)
 
 
 def _as_gathered(batch: Any) -> Any:

@@ -17,6 +17,7 @@ import numpy as np
 
 from data_modules.folds import BAD_FRAMES
 from data_modules.reader import NOT_CODED, PICTURES, Clip, Floats, Reader, not_coded, option, spread_landmarks, tabulate
+from lit_faces.core.csv_files import to_number
 from lit_faces.core.facs import AU_INDEX
 
 
@@ -179,11 +180,11 @@ class BP4D(Reader):
             try:
                 if len(cells) != width:
                     raise ValueError
-                frame = float(cells[0])
+                frame = to_number(cells[0])
                 if frame != int(frame) or not 0 <= frame < 2**31 or int(frame) in seen:
                     raise ValueError
                 for column, place in columns.items():
-                    value = float(cells[place])
+                    value = to_number(cells[place])
                     if value in (0.0, 1.0):
                         row[column] = value
                     elif value not in NOT_CODED:

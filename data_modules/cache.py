@@ -2,7 +2,9 @@
 
 One folder holds one *plan* (who is rendered, how often, by which renderer with which options). Its name is a hash of
 the plan, so that other options never meet old pictures. Rendering goes on in ``HASH.partial``; a killed run continues
-at the next chunk; the folder gets its name when it is complete, so that a half-written set is never read.
+at the next chunk; the folder gets its name when it is complete, so that a half-written set is never read. The room on
+the disk is taken before the first face is rendered, and rows are written, never mapped, so that a full disk is an error
+at the start and not a bus error at the end. Reading maps the files, and needs neither lock nor write access.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import importlib
+import io
 import json
 import os
 import shutil
@@ -25,8 +28,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
+from lit_faces.core.classes import find_class
 from lit_faces.core.facs import NUM_AUS
+from lit_faces.core.fields import field, read_json
+from lit_faces.core.files import locked, replace_file, reserve
 from lit_faces.core.sample import FaceBatch
+from lit_faces.core.words import UsageError
+from lit_faces.rendering.heads import Renderer
 
 LAYOUT = 3  # of the files below
 CHUNK = 64  # faces of one render call
@@ -92,7 +100,36 @@ class RenderPlan:
     @property
     def nbytes(self) -> int:
         """Size on disk, bytes."""
-        return sum(int(np.prod(shape)) * np.dtype(dtype).itemsize for shape, dtype in self.arrays().values())
+        return sum(_nbytes(shape, dtype) for shape, dtype in self.arrays().values())
+
+
+def _nbytes(shape: tuple[int, ...], dtype: str) -> int:
+    return int(np.prod(shape)) * np.dtype(dtype).itemsize
+
+
+def _header(shape: tuple[int, ...], dtype: str) -> bytes:
+    """What a ``.npy`` file of this shape begins with."""
+    content = io.BytesIO()
+    about = {"descr": np.lib.format.dtype_to_descr(np.dtype(dtype)), "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(content, about)
+    return content.getvalue()
+
+
+def _damage(file: Path, shape: tuple[int, ...], dtype: str) -> str:
+    """Why a file cannot be mapped as this array; nothing when it can."""
+    if not file.is_file():
+        return "is missing"
+    with file.open("rb") as handle:
+        try:
+            np.lib.format.read_magic(handle)
+            found_shape, fortran, found_dtype = np.lib.format.read_array_header_1_0(handle)
+        except ValueError as error:
+            return f"not an array ({error})"
+        expected = handle.tell() + _nbytes(shape, dtype)
+    if (found_shape, fortran, found_dtype) != (shape, False, np.dtype(dtype)):
+        return f"expected {dtype} {shape}, found {found_dtype} {found_shape}"
+    found = file.stat().st_size
+    return f"expected {expected} bytes, found {found}" if found < expected else ""
 
 
 def default_cache_dir() -> Path:
@@ -101,16 +138,15 @@ def default_cache_dir() -> Path:
 
 
 def load_class(path: str) -> Any:
-    """The class at a dotted path.
+    """The renderer at a dotted path.
 
     Raises:
-        ValueError: no such module or class.
+        UsageError: no such module or class, or no renderer.
     """
-    module, _, name = path.rpartition(".")
-    try:
-        return getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ValueError(f"renderer: no class {path!r} ({error})") from error
+    found = find_class(path, "renderer", Renderer)
+    if found is None:
+        raise UsageError(f"renderer: expected a dotted path such as lit_faces.rendering.renderer.FaceRenderer: {path}")
+    return found
 
 
 def renderer_version(path: str) -> str:
@@ -130,12 +166,9 @@ class RenderedCache:
         self._arrays: dict[str, NDArray[Any]] | None = None
         for name, (shape, dtype) in plan.arrays().items():
             file = folder / f"{name}.npy"
-            expected = int(np.prod(shape)) * np.dtype(dtype).itemsize
-            found = file.stat().st_size if file.is_file() else 0
-            if found < expected:
+            if what := _damage(file, shape, dtype):
                 raise ValueError(
-                    f"{file}: expected at least {expected} bytes, found {found}: damaged; delete the folder "
-                    f"{folder} and run again, it will be rendered anew"
+                    f"{file}: {what}: damaged; delete the folder {folder} and run again, it will be rendered anew"
                 )
 
     def __len__(self) -> int:
@@ -160,69 +193,113 @@ def ensure_rendered(plan: RenderPlan, cache_dir: Path, device: str = "cpu") -> R
     """Render what is missing, then open the cache.
 
     Raises:
-        OSError: the disk is too small.
+        OSError: the disk is too small, or the place cannot be written to.
         ValueError: the cache is damaged, or the renderer's path or options are wrong.
     """
     folder = cache_dir / "rendered" / plan.key
     if not folder.is_dir():
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with _only_one(folder.with_suffix(".lock")):
+        with locked(folder.parent, "rendering faces", wait=True, name=f"{folder.name}.lock"):
             if not folder.is_dir():  # another process may have finished it meanwhile
                 _render(plan, folder, device)
     return RenderedCache(folder, plan)
 
 
-@contextlib.contextmanager
-def _only_one(path: Path) -> Iterator[None]:
-    """One renderer of a plan at a time; others wait. The lock falls with the process that holds it."""
-    import fcntl
+class _Rows:
+    """The arrays of a cache while they are filled: whole files from the start, written row by row.
 
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+    Args:
+        folder: where they lie.
+        plan: what they hold.
+
+    Raises:
+        OSError: there is no room for all of it; names the file.
+    """
+
+    def __init__(self, folder: Path, plan: RenderPlan) -> None:
+        self._files: dict[str, tuple[int, int, int]] = {}  # descriptor, where row 0 begins, bytes of a row
+        self._dtypes = {name: np.dtype(dtype) for name, (_, dtype) in plan.arrays().items()}
+        try:
+            for name, (shape, dtype) in plan.arrays().items():
+                file, head = folder / f"{name}.npy", _header(shape, dtype)
+                reserve(file, len(head) + _nbytes(shape, dtype))
+                handle = os.open(file, os.O_RDWR)
+                self._files[name] = handle, len(head), _nbytes(shape[1:], dtype)
+                _write_all(handle, head, 0)
+                os.ftruncate(handle, len(head) + _nbytes(shape, dtype))
+        except BaseException:
+            self.close()
+            raise
+
+    def write(self, rows: Tensor, batch: FaceBatch) -> None:
+        """Put faces into ``rows``, int64 (B,)."""
+        for name, (handle, start, width) in self._files.items():
+            values = np.ascontiguousarray(getattr(batch, name).cpu().numpy(), self._dtypes[name])
+            for row, value in zip(rows.tolist(), values):
+                _write_all(handle, value.tobytes(), start + row * width)
+
+    def flush(self) -> None:
+        """To the disk."""
+        for handle, _, _ in self._files.values():
+            os.fsync(handle)
+
+    def close(self) -> None:
+        """Let go of the files."""
+        while self._files:
+            os.close(self._files.popitem()[1][0])
+
+
+def _write_all(handle: int, data: bytes, place: int) -> None:
+    while data:
+        written = os.pwrite(handle, data, place)
+        data, place = data[written:], place + written
 
 
 def _render(plan: RenderPlan, folder: Path, device: str) -> None:
     partial = folder.with_suffix(".partial")
     partial.mkdir(exist_ok=True)
     progress = partial / "progress.json"
-    done = json.loads(progress.read_text())["done"] if progress.is_file() else 0
+    done = _done(progress, partial, plan)
     free = shutil.disk_usage(partial).free
-    if done == 0 and free < plan.nbytes * 1.05:
+    if done == 0 and free < plan.nbytes * 1.05 and not any(partial.glob("*.npy")):
         raise OSError(
             f"{partial.parent}: {len(plan):,} faces need {plan.nbytes / 2**30:.1f} GiB, {free / 2**30:.1f} are free: "
             "choose another folder with --data.init_args.cache_dir or LIT_FACES_CACHE, or render fewer"
         )
-    mode: Any = "r+" if done else "w+"
-    arrays = {
-        name: np.lib.format.open_memmap(partial / f"{name}.npy", mode=mode, dtype=dtype, shape=shape)
-        for name, (shape, dtype) in plan.arrays().items()
-    }
     renderer = load_class(plan.renderer)(**plan.options, device=device)
     bar = tqdm(total=len(plan), initial=done, unit="face", desc="rendering faces", mininterval=0.5, dynamic_ncols=True)
     last_saved = time.monotonic()
-    with bar, torch.no_grad():
+    with contextlib.closing(_Rows(partial, plan)) as arrays, bar, torch.no_grad():
         for start in range(done, len(plan), CHUNK):
             rows = torch.arange(start, min(start + CHUNK, len(plan)))
             for part, batch in _render_chunk(renderer, plan, rows):
-                for name, array in arrays.items():
-                    array[part.numpy()] = getattr(batch, name).cpu().numpy()
+                arrays.write(part, batch)
             bar.update(len(rows))
             if time.monotonic() - last_saved > 5:
                 _save_progress(arrays, progress, int(rows[-1]) + 1)
                 last_saved = time.monotonic()
-    _save_progress(arrays, progress, len(plan))
-    (partial / "plan.json").write_text(json.dumps(asdict(plan), indent=1))
+        _save_progress(arrays, progress, len(plan))
+    replace_file(partial / "plan.json", json.dumps(asdict(plan), indent=1).encode())
     os.replace(partial, folder)
 
 
-def _save_progress(arrays: dict[str, Any], file: Path, done: int) -> None:
+def _done(progress: Path, partial: Path, plan: RenderPlan) -> int:
+    """Rows that a killed run has finished; 0 where its files are not what they were, and then they are made anew."""
+    whole = all(
+        (partial / f"{name}.npy").is_file()
+        and (partial / f"{name}.npy").stat().st_size == len(_header(*kind)) + _nbytes(*kind)
+        for name, kind in plan.arrays().items()
+    )
+    try:
+        done = field(read_json(progress), "done", int, progress, minimum=0, maximum=len(plan))
+    except (OSError, ValueError):
+        return 0
+    return done if whole else 0
+
+
+def _save_progress(arrays: _Rows, file: Path, done: int) -> None:
     """Pictures first, then the count: a kill between the two renders a chunk twice, never skips one."""
-    for array in arrays.values():
-        array.flush()
-    temporary = file.with_suffix(".tmp")
-    temporary.write_text(json.dumps({"done": done}))
-    os.replace(temporary, file)
+    arrays.flush()
+    replace_file(file, json.dumps({"done": done}).encode())
 
 
 def _render_chunk(renderer: Any, plan: RenderPlan, rows: Tensor) -> Iterator[tuple[Tensor, FaceBatch]]:

@@ -11,7 +11,6 @@ Nobody knows who is on a picture: each is a subject of its own.
 
 from __future__ import annotations
 
-import csv
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from data_modules.reader import PICTURES, Clip, Floats, Reader, in_groups, not_coded
+from lit_faces.core.csv_files import split_line, to_number
 from lit_faces.core.facs import AU_INDEX, AUS
 
 _DEPTH = 4
@@ -140,7 +140,7 @@ class EmotioNet(Reader):
             if not stem:
                 raise ValueError
             for place, au in columns.items():
-                value = float(row[place])
+                value = to_number(row[place])
                 if value not in (0.0, 1.0, 999.0):
                     raise ValueError
                 if au in AU_INDEX and value != 999.0:
@@ -153,8 +153,8 @@ class EmotioNet(Reader):
 def _cells(line: str) -> list[str]:
     """Cells of one line: a stray quote must not swallow the lines after it."""
     try:
-        return next(csv.reader([line]), [])
-    except csv.Error:  # a cell without end
+        return split_line(line)
+    except ValueError:  # a stray quote: no cell of it is sure
         return [line]
 
 

@@ -6,26 +6,23 @@
     photos/*.jpg                                                everybody by themselves; or
     photos/labels.csv                                           columns file, subject, frame, au1, AU06, emotion, split
 
-In the table only ``file`` is needed; an empty cell is *not coded*. Occurrence is intensity >= 2, or a column ``occ6``.
+In the table only ``file`` is needed; an empty cell is *not coded*. Occurrence is intensity >= 2, or a column ``occ6``;
+:mod:`lit_faces.core.tables` says what else is understood. A line that cannot be read is a problem and left out.
 """
 
 from __future__ import annotations
 
-import csv
-import io
-import math
-import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from data_modules.reader import PICTURES, Clip, Floats, Reader, not_coded, option
-from lit_faces.core.facs import AU_INDEX, EMOTION_INDEX, MAX_INTENSITY, occurrence
-
-TABLE = "labels.csv"
-_AU = re.compile(r"(au|occ)_?0*(\d+)", re.IGNORECASE)
-_SPLITS = ("", "train", "val", "test")
+from data_modules.reader import PICTURES, Clip, Reader, option
+from lit_faces.core.facs import AU_INDEX
+from lit_faces.core.label_checks import is_coded, settle
+from lit_faces.core.tables import TABLE, LabelRow, picture_path, read_table
 
 
 @dataclass
@@ -50,16 +47,23 @@ class Folder(Reader):
         self.set_name = self.set_name or self.root.resolve().name
 
     def clips(self) -> list[Clip]:
-        """A clip a person."""
+        """A clip a person; of people without a name, a clip a split.
+
+        Raises:
+            FileNotFoundError: no pictures and no table.
+            ValueError: no row of the table can be read; says the first reason.
+        """
         table = self.root / TABLE
-        return self._of_table(table) if table.exists() else self._of_tree()
+        return self._of_table(table) if table.exists() or table.is_symlink() else self._of_tree()
 
     def _of_tree(self) -> list[Clip]:
         clips: list[Clip] = []
         self._collect(self.root, "", clips)
         if not clips:
             raise FileNotFoundError(f"{self.root}: no pictures (jpg, png, bmp, tif, webp) in it or below")
-        self.choose("no labels.csv: faces without labels; a sub-folder is a person")
+        others = [path.name for _, path in self.files(self.root, r".*\.(?:csv|tsv|xlsx?|ods)")]
+        unread = f" ({', '.join(others[:5])} not read: the table must be named {TABLE})" if others else ""
+        self.choose(f"no {TABLE}{unread}: faces without labels; a sub-folder is a person")
         return clips
 
     def _collect(self, folder: Path, person: str, clips: list[Clip]) -> None:
@@ -71,104 +75,79 @@ class Folder(Reader):
             self._collect(child, f"{person}/{child.name}" if person else child.name, clips)
 
     def _of_table(self, table: Path) -> list[Clip]:
-        lines = self.lines(table)
-        if lines is None:
-            return []
-        records = self.records("\n".join(lines), table)
+        if table.exists() and not table.is_file():
+            raise ValueError(f"{table}: not a regular file; write the table there, or take it away")
+        rows = self.settled(table, self.rows_of(table.read_bytes(), table))
+        if not rows:  # an old set at --out must not be emptied for a slip in a table
+            first = self.problems[0]
+            raise ValueError(f"{table}, line {first.line}: {first.reason}")
         clips = []
-        for person in dict.fromkeys(record["subject"] for record in records):
-            own = [record for record in records if record["subject"] == person]
-            clips.append(self.clip_of(person, own, pictures=[self.root / record["file"] for record in own]))
+        for (person, split), own in together(rows).items():
+            pictures = [picture_path(self.root, row.file) for row in own]
+            clips.append(self.clip_of(key_of(person, split), person, own, pictures=pictures))
         return clips
 
-    def clip_of(self, person: str, records: list[dict], **where) -> Clip:
-        """A clip of records of one person."""
-        numbers = [record["frame"] for record in records]
-        if None in numbers or len(set(numbers)) < len(numbers):
-            numbers = list(range(len(records)))
-        order = np.argsort(numbers, kind="stable")
+    def rows_of(self, data: bytes, path: Path, table: str = "", clip: str = "") -> list[LabelRow]:
+        """Rows of a table of labels; a bad line is reported and left out.
+
+        Args:
+            data: the table.
+            path: the file that it is, or lies in.
+            table: its name in that file.
+            clip: that it is of.
+        """
+        found = read_table(data, table or self.relative(path), self.threshold)
+        for problem in found.problems:
+            left_out = "" if problem.whole else "; row left out"
+            self.report(path, f"{problem.reason}{left_out}", problem.line, clip)
+        for note in [*found.notes, *([found.taken] if found.taken else [])]:  # the same in all tables of all shards
+            self.choose(f"{'tables in the shards' if table else self.relative(path)}: {note}")
+        return found.rows
+
+    def settled(self, path: Path, rows: Sequence[LabelRow]) -> list[LabelRow]:
+        """The rows of a whole set that agree with each other; the others are reported."""
+        found = settle(rows)
+        for problem in found.problems:
+            self.report(path, f"{problem.reason}; row left out", problem.line)
+        for note in found.notes:
+            self.choose(f"{self.relative(path)}: {note}")
+        if found.rows and not is_coded(found.rows):
+            self.choose(f"{self.relative(path)}: nothing is coded in any row: faces without labels")
+        return found.rows
+
+    def clip_of(self, key: str, person: str, rows: Sequence[LabelRow], **where: Any) -> Clip:
+        """A clip of rows of one person in one split."""
+        numbers = [row.frame for row in rows if row.frame is not None]
+        if len(set(numbers)) < len(rows):
+            if numbers:
+                self.choose(f"{key}: frame numbers are missing or stand twice; counted in the order of the table")
+            numbers = list(range(len(rows)))
         clip = Clip(
-            key=person or "pictures",
+            key=key,
             subject=f"{self.set_name}:{person or '*'}",
             frames=np.array(numbers),
-            au_intensity=np.stack([record["au_intensity"] for record in records]),
-            au_occurrence=np.stack([record["au_occurrence"] for record in records]),
-            emotion=np.array([record["emotion"] for record in records]),
-            landmarks=np.stack([record["landmarks"] for record in records]),
-            pose=np.stack([record["pose"] for record in records]),
-            split=records[0]["split"],
+            au_intensity=np.stack([row.au_intensity for row in rows]),
+            au_occurrence=np.stack([row.au_occurrence for row in rows]),
+            emotion=np.array([row.emotion for row in rows]),
+            landmarks=np.stack([row.landmarks for row in rows]),
+            pose=np.stack([row.pose for row in rows]),
+            split=rows[0].split,
             **where,
         )
-        return clip.select(order)
-
-    def records(self, text: str, path: Path, clip: str = "") -> list[dict]:
-        """Rows of a table of labels; a bad row is reported and left out."""
-        reader = csv.DictReader(io.StringIO(text, newline=""))
-        if "file" not in (reader.fieldnames or []):
-            self.report(
-                path, f"line 1 has no column 'file' (found: {', '.join(reader.fieldnames or [])[:60]})", 1, clip
-            )
-            return []
-        for name in reader.fieldnames or []:
-            found = _AU.fullmatch(name)
-            if found and int(found[2]) not in AU_INDEX:
-                self.choose(f"{self.relative(path)}: column {name} left out, it is not one of our 19 AUs")
-        records = []
-        try:
-            for row in reader:
-                try:
-                    records.append(self._record(row))
-                except ValueError as error:
-                    self.report(path, f"{error}; row left out", reader.line_num, clip, [reader.line_num - 2])
-        except csv.Error as error:
-            self.report(path, f"no table ({error}); rows from here on are lost", reader.line_num, clip)
-        return records
-
-    def _record(self, row: dict[str, str]) -> dict:
-        if not row["file"]:
-            raise ValueError("column file is empty")
-        graded, present = not_coded(1)[0], not_coded(1)[0]
-        for name in row:
-            found = _AU.fullmatch(name or "")
-            if found and int(found[2]) in AU_INDEX:
-                value = _number(row, name)
-                most = MAX_INTENSITY if found[1].lower() == "au" else 1
-                if not math.isnan(value) and not 0 <= value <= most:
-                    raise ValueError(f"column {name}: expected 0..{most:g} or nothing, found {value:g}")
-                (graded if most > 1 else present)[AU_INDEX[int(found[2])]] = value
-        derived = occurrence(graded, self.threshold)
-        emotion = (row.get("emotion") or "").strip().lower()
-        if emotion and emotion not in EMOTION_INDEX:
-            raise ValueError(f"column emotion: expected one of {', '.join(EMOTION_INDEX)}, found {emotion!r}")
-        split = (row.get("split") or "").strip().lower()
-        if split not in _SPLITS:
-            raise ValueError(f"column split: expected train, val or test, found {split!r}")
-        frame = _number(row, "frame")
-        return {
-            "file": row["file"],
-            "subject": (row.get("subject") or "").strip(),
-            "frame": None if math.isnan(frame) else int(frame),
-            "au_intensity": graded,
-            "au_occurrence": np.where(np.isnan(present), derived, present),
-            "emotion": EMOTION_INDEX[emotion] if emotion else -1,
-            "landmarks": _numbers(row, [f"{axis}{i}" for i in range(68) for axis in "xy"]).reshape(68, 2),
-            "pose": _numbers(row, ["yaw", "pitch", "roll"]),
-            "split": split,
-        }
+        return clip.select(np.argsort(numbers, kind="stable"))
 
 
-def _number(row: dict[str, str], name: str) -> float:
-    text = (row.get(name) or "").strip()
-    if text.lower() in ("", "nan"):
-        return math.nan
-    try:
-        return float(text)
-    except ValueError:
-        raise ValueError(f"column {name}: expected a number or nothing, found {text!r}") from None
+def together(rows: Sequence[LabelRow]) -> dict[tuple[str, str], list[LabelRow]]:
+    """Rows by person and split: faces of nobody in particular may stand in all of them."""
+    groups: dict[tuple[str, str], list[LabelRow]] = {}
+    for row in rows:
+        groups.setdefault((row.subject, row.split), []).append(row)
+    return groups
 
 
-def _numbers(row: dict[str, str], names: list[str]) -> Floats:
-    return np.array([_number(row, name) for name in names], dtype=np.float32)
+def key_of(person: str, split: str) -> str:
+    """The key of the clip of a person, or of everybody without a name in a split."""
+    return person or ("-".join(filter(None, ("pictures", split))))
 
 
 READER = Folder

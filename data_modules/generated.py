@@ -9,13 +9,14 @@ import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from data_modules.folder import TABLE, Folder
-from data_modules.reader import Clip, Problem, decode_picture
+from data_modules.folder import Folder, key_of, together
+from data_modules.reader import Clip, Problem
+from lit_faces.core.pictures import PictureError, decode
+from lit_faces.core.tables import TABLE, LabelRow
 
 
 @dataclass
@@ -38,7 +39,7 @@ class Generated(Folder):
         return [clip for shard in shards for clip in self._of_shard(shard)]
 
     def _of_shard(self, shard: Path) -> list[Clip]:
-        records: list[dict[str, Any]] = []
+        rows: list[LabelRow] = []
         offsets: dict[str, int] = {}
         try:
             with tarfile.open(shard) as tar:
@@ -47,23 +48,21 @@ class Generated(Folder):
                     if suffix.lower() in ("png", "jpg", "jpeg"):
                         offsets[key] = member.offset_data
                     elif suffix.lower() == "csv" and (handle := tar.extractfile(member)) is not None:
-                        text = handle.read().decode("utf-8-sig", errors="replace")
-                        records += [{**record, "key": key} for record in self.records(text, shard, key)]
+                        rows += self.rows_of(handle.read(), shard, key, key)
         except (tarfile.TarError, OSError, EOFError) as error:
-            self.report(shard, f"damaged or cut short after {len(records)} faces ({error}); write it again")
-        missing = [record["key"] for record in records if record["key"] not in offsets]
+            self.report(shard, f"damaged or cut short after {len(rows)} faces ({error}); write it again")
+        missing = [row.table for row in rows if row.table not in offsets]
         if missing:
             self.report(shard, f"no picture beside the labels of {missing[0]}", clip=missing[0])
-        records = [record for record in records if record["key"] in offsets]
         clips = []
-        for person in dict.fromkeys(record["subject"] for record in records):
-            own = [record for record in records if record["subject"] == person]
+        rows = self.settled(shard, [row for row in rows if row.table in offsets])
+        for (person, split), own in together(rows).items():
             # the number in the key: a person may go on in the next shard
-            for record in own:
-                record["frame"] = int(record["key"]) if record["key"].isdigit() else record["frame"]
-            clip = self.clip_of(person, own, container=shard, positions=np.array([offsets[r["key"]] for r in own]))
-            clip.key = f"{shard.stem}/{clip.key}"
-            clips.append(clip)
+            for row in own:
+                row.frame = int(row.table) if row.table.isdigit() else row.frame
+            key = f"{shard.stem}/{key_of(person, split)}"
+            positions = np.array([offsets[row.table] for row in own])
+            clips.append(self.clip_of(key, person, own, container=shard, positions=positions))
         return clips
 
     def pictures(self, clip: Clip) -> Iterator[tuple[int, NDArray[np.uint8] | None, Problem | None]]:
@@ -75,12 +74,10 @@ class Generated(Folder):
             for row, offset in enumerate(clip.positions):
                 handle.seek(int(offset) - 512)
                 header = tarfile.TarInfo.frombuf(handle.read(512), "utf-8", "surrogateescape")
-                picture = decode_picture(np.frombuffer(handle.read(header.size), np.uint8))
-                if picture is None:
-                    reason = f"{header.name} cannot be decoded; write the shard again"
-                    yield row, None, self.problem(clip.container, reason, clip, clip.frames[[row]])
-                else:
-                    yield row, np.ascontiguousarray(picture[:, :, ::-1]), None
+                try:
+                    yield row, decode(handle.read(header.size), header.name), None
+                except PictureError as error:
+                    yield row, None, self.problem(clip.container, str(error), clip, clip.frames[[row]])
 
 
 READER = Generated

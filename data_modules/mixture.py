@@ -127,10 +127,18 @@ class MixtureBatches(Sampler[list[Draw]]):
 
 
 class Sequential(Sampler[list[Draw]]):
-    """Every face of every source once, in order, each at one rank only; for validation and test."""
+    """Every face of every source once, in order, each at one rank only; for validation and test.
+
+    Raises:
+        ValueError: fewer faces than ranks.
+    """
 
     def __init__(self, sizes: Sequence[int], batch_size: int, rank: int = 0, world: int = 1) -> None:
         draws = [(k, row, 0) for k, size in enumerate(sizes) for row in range(size)]
+        if len(draws) < world:  # a rank without a batch skips the evaluation, and the others wait for it
+            raise ValueError(
+                f"{len(draws)} faces cannot be shared by {world} processes: ask for more, or fewer processes"
+            )
         self.draws, self.batch_size = draws[rank::world], batch_size
 
     def __len__(self) -> int:

@@ -161,8 +161,19 @@ class RenderedPeople:
         )
 
 
+def _halves(faces: FaceBatch, path: str) -> tuple[FaceBatch, FaceBatch]:
+    """The first, third, ... person of a set, and the others."""
+    people = list(dict.fromkeys(faces.subject))
+    if len(people) < 2:
+        raise ValueError(f"{path}: only one person: name a reference set, for nobody may be in it and tested too")
+    second = torch.tensor([people.index(subject) % 2 == 1 for subject in faces.subject])
+    return faces.select(~second), faces.select(second)
+
+
 class LabelledPeople:
     """People of labelled sets on disk (a folder with ``labels.csv``, or tar shards).
+
+    The study refuses sets that share people.
 
     Args:
         path: set of the people who arrive; the first ``support`` frames of each are to learn from, the others the test.
@@ -170,11 +181,12 @@ class LabelledPeople:
         others: set of people whom the detector was trained on.
         support: frames of each person to learn from.
         size: side of the crops, pixels.
-        reference: set of people whom it was not trained on, neutral frames among them; ``generic`` by default.
+        reference: set of people whom it was not trained on, neutral frames among them; by default
+            every second person of ``generic``, who is then not tested.
 
     Raises:
         FileNotFoundError: no such set.
-        ValueError: no person with more than ``support`` frames, or a person who is in two of the sets.
+        ValueError: no person with more than ``support`` frames, or a single generic person and no reference.
     """
 
     def __init__(
@@ -183,14 +195,13 @@ class LabelledPeople:
         if support < 1:
             raise ValueError(f"support: expected 1 or more, got {support}")
         self.support_count = support
-        self._all, self._generic, self._others = (read_labelled(p, size) for p in (path, generic, others))
-        for name, known in (("generic", self._generic), ("others", self._others)):
-            both = set(self._all.subject) & set(known.subject)
-            if both:
-                raise ValueError(
-                    f"{name}: {min(both)!r} is in {path} too: a person who is learnt must not be among the others"
-                )
-        self._reference = self._generic if reference is None else read_labelled(reference, size)
+        self._all, self._generic, self._others = (
+            read_labelled(p, size, need="intensity") for p in (path, generic, others)
+        )
+        if reference is None:
+            self._generic, self._reference = _halves(self._generic, generic)
+        else:
+            self._reference = read_labelled(reference, size)
         rows: dict[str, list[int]] = {}
         for row, subject in enumerate(self._all.subject):
             rows.setdefault(subject, []).append(row)

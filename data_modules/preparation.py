@@ -3,70 +3,46 @@
 The work is cut into units of at most ``unit`` frames; unit k becomes shard k, whoever makes it and in whatever order.
 A unit's shard depends on the unit alone, so a killed run goes on with the units that are not there yet and ends with
 the same bytes. What cannot be read is listed with file and reason; nothing stops the run but a full disk.
+
+One process prepares a folder (the lock of :func:`~lit_faces.core.files.locked`). ``settings.json`` is written first: it
+says how the set is made, and lists the files that are ours, which are all that is ever removed.
 """
 
 from __future__ import annotations
 
 import contextlib
-import errno
-import hashlib
 import json
 import os
-import re
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, field
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
+from tqdm import tqdm
 
-from data_modules.cropping import BLACK, Clock, encode, face_crop
 from data_modules.reader import Clip, Problem, Reader, frame_ranges
-from lit_faces.core.files import replace_file
-from lit_faces.core.shards import ShardWriter, shard_name, shard_state, write_index
+from data_modules.shard_making import make_shard
+from data_modules.units import (
+    VERSION,
+    PrepareOptions,
+    Settings,
+    Unit,
+    fingerprint,
+    plan_units,
+    reader_options,
+    select,
+)  # fmt: skip
+from lit_faces.core.csv_files import csv_bytes
+from lit_faces.core.fields import read_json
+from lit_faces.core.files import locked, remove_listed, remove_stale, replace_file
+from lit_faces.core.shards import INDEX, MANIFEST, ShardWriter, shard_name, shard_state, write_index
 
-UNIT = 1000
-VERSION = 1  # raise it when the crops change
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How faces are cut and stored.
-
-    Attributes:
-        size: side of the crops, pixels.
-        landmarks: ``dlib``, or ``own``: the set's landmarks, dlib's where they are missing.
-        encoding: ``jpg`` (quality 95, full colour) or ``png``.
-        unit: frames of a shard, at most.
-    """
-
-    size: int = 128
-    landmarks: str = "dlib"
-    encoding: str = "jpg"
-    unit: int = UNIT
-
-    def __post_init__(self) -> None:
-        if not 32 <= self.size <= 1024:
-            raise ValueError(f"--size: expected 32..1024 pixels, got {self.size}")
-        if self.unit < 1:
-            raise ValueError(f"--shard-frames: expected 1 or more, got {self.unit}")
-
-
-@dataclass
-class Unit:
-    """What one shard is made of."""
-
-    number: int
-    clips: list[Clip]
-
-    def __len__(self) -> int:
-        return sum(len(clip) for clip in self.clips)
+SETTINGS, FAILURES, SHEET = "settings.json", "failures.csv", "sheet.png"
 
 
 @dataclass
@@ -88,52 +64,6 @@ class Outcome:
     made: int = 0
 
 
-class DiskFull(OSError):
-    """No space left; what is written stays, and the same command goes on."""
-
-
-def plan_units(clips: Sequence[Clip], unit: int = UNIT) -> list[Unit]:
-    """Cut long clips and join short ones of neighbouring recordings, in order."""
-    units: list[Unit] = []
-    waiting: list[Clip] = []
-    for clip in clips:
-        for first in range(0, len(clip), unit):
-            piece = clip.select(slice(first, first + unit))
-            if waiting and sum(map(len, waiting)) + len(piece) > unit:
-                units.append(Unit(len(units), waiting))
-                waiting = []
-            waiting.append(piece)
-    if waiting:
-        units.append(Unit(len(units), waiting))
-    return units
-
-
-def fingerprint(unit: Unit, reader: Reader, settings: Settings) -> str:
-    """What a shard depends on: settings, labels, and the files' names, sizes and times."""
-    sha = hashlib.sha256(json.dumps([VERSION, asdict(settings), reader.name, reader_options(reader)]).encode())
-    for clip in unit.clips:
-        sha.update(f"{clip.key}|{clip.subject}|{clip.split}".encode())
-        for array in (clip.frames, clip.positions, clip.au_intensity, clip.au_occurrence, clip.emotion, clip.boxes,
-                      clip.landmarks, clip.pose):  # fmt: skip
-            sha.update(b"-" if array is None else np.ascontiguousarray(array).tobytes())
-        for path in clip.pictures or [clip.container or reader.root]:
-            sha.update(f"{reader.relative(path)}|{_stamp(path)}".encode())
-    return sha.hexdigest()
-
-
-def _stamp(path: Path | None) -> str:
-    try:
-        status = os.stat(path)  # type: ignore[arg-type]
-    except OSError:
-        return "none"
-    return f"{status.st_size}:{status.st_mtime_ns}"
-
-
-def reader_options(reader: Reader) -> dict[str, Any]:
-    """The reader's options by name."""
-    return {item.name: getattr(reader, item.name) for item in reader.options()}
-
-
 def prepare(
     reader: Reader,
     out: Path,
@@ -142,6 +72,7 @@ def prepare(
     jobs: int = 1,
     progress: Callable[[int, int], None] = lambda done, failed: None,
     selection: dict[str, Any] | None = None,
+    overwrite: bool = False,
 ) -> Outcome:
     """Write what is not there yet, then the index, the manifest and ``failures.csv``.
 
@@ -153,32 +84,61 @@ def prepare(
         jobs: processes.
         progress: called with frames done and frames lost since the last call.
         selection: what was chosen of the set (``--limit``, ``--subjects``), kept in the manifest.
+        overwrite: remove what a preparation has written there before.
 
     Raises:
-        ValueError: ``out`` holds a set with other settings, or another process is preparing it.
-        DiskFull: no space; the same command goes on.
+        BusyError: another process is at work in ``out``.
+        ValueError: ``out`` holds a set with other settings, or files that are not ours under the names that we need.
+        OSError: no space, or a place that cannot be written to; the same command goes on.
     """
-    out.mkdir(parents=True, exist_ok=True)
-    with _alone(out):
-        return _prepare(reader, out, settings, clips, jobs, progress, selection or {})
+    with locked(out, "prepare"):
+        if overwrite:
+            remove_listed(out, _ours(out))
+        remove_stale(out, "shard-")
+        outcome = _prepare(reader, out, settings, clips, jobs, progress, selection or {})
+        write_failures(out / FAILURES, outcome.problems)
+        remove_stale(out, "shard-")  # the children of a killed run live on for a moment
+        return outcome
 
 
-@contextlib.contextmanager
-def _alone(out: Path) -> Iterator[None]:
-    """One preparation of a folder at a time; the lock falls with its process."""
-    import fcntl
+def run(reader: Reader, options: PrepareOptions, clips: Sequence[Clip]) -> Outcome:
+    """Prepare what is asked of a set, with a progress bar; see :func:`prepare`.
 
-    with (out / ".lock").open("w") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ValueError(
-                f"{out}: another preparation is writing here; wait for it, or choose another --out"
-            ) from None
-        try:
-            yield
-        finally:
-            (out / ".lock").unlink(missing_ok=True)
+    Args:
+        reader: whose pictures.
+        options: what is asked.
+        clips: of the whole set.
+    """
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # broken videos are reported by us, once
+    chosen = select(clips, options.subjects, options.limit)
+    selection = {"subjects": options.subjects, "limit": options.limit}
+    with tqdm(total=sum(map(len, chosen)), desc=f"preparing {reader.name}", unit="frame", dynamic_ncols=True) as bar:
+        lost = 0
+
+        def progress(done: int, failed: int) -> None:
+            nonlocal lost
+            lost += failed
+            bar.update(done)
+            bar.set_postfix(lost=lost)
+
+        return prepare(
+            reader, options.out, options.settings, chosen, options.jobs, progress, selection, options.overwrite
+        )
+
+
+def forget(out: Path, shards: Iterable[str]) -> None:
+    """Mark shards as damaged: the next preparation makes them anew.
+
+    Args:
+        out: folder of the set.
+        shards: names, as ``ShardSet.damaged`` gives them.
+
+    Raises:
+        BusyError: another process is at work in ``out``.
+    """
+    with locked(out, "prepare --check"):
+        for name in shards:
+            (out / name).with_suffix(".arrow").unlink(missing_ok=True)
 
 
 def _prepare(
@@ -191,44 +151,52 @@ def _prepare(
     selection: dict[str, Any],
 ) -> Outcome:
     about = {"set": reader.name, "title": reader.title, "options": reader_options(reader), **asdict(settings)}
-    _check_settings(out, {**about, "selection": selection, "version": VERSION})
     units = plan_units(clips, settings.unit)
+    stale = _begin(out, {**about, "selection": selection, "version": VERSION}, len(units))
     prints = [fingerprint(unit, reader, settings) for unit in units]
-    for stale in out.glob(".*.tmp"):
-        stale.unlink()
     states = [shard_state(out, unit.number, key) for unit, key in zip(units, prints)]
     todo = [(unit, key) for unit, key, state in zip(units, prints, states) if state is None]
     for unit, state in zip(units, states):
         if state is not None:
             progress(len(unit), len(unit) - state["rows"])
     outcome = Outcome(0, sum(map(len, units)), list(reader.problems))
-    dead: dict[int, str] = {}
-    for unit, result in _work(todo, reader, out, settings, jobs):
-        outcome.made += len(unit)
-        if isinstance(result, str):
-            dead[unit.number] = result
-            progress(len(unit), len(unit))
-            continue
-        progress(len(unit), len(unit) - result["faces"])
-        for stage, seconds in result["seconds"].items():
-            outcome.seconds[stage] = outcome.seconds.get(stage, 0.0) + seconds
-    for number, reason in dead.items():  # an empty shard keeps the others' numbers; its fingerprint makes it new later
-        unit = units[number]
-        lost = [asdict(_lost(reader, clip, reason)) for clip in unit.clips]
-        ShardWriter(out, number, "process died").close(lost)
+    _make(todo, reader, out, settings, jobs, progress, outcome)
     for unit in units:
-        state = shard_state(out, unit.number)
-        assert state is not None
+        if (state := shard_state(out, unit.number)) is None:
+            raise ValueError(f"{out / shard_name(unit.number)}.tar: was removed meanwhile; run the same command again")
         outcome.problems += [Problem(**problem) for problem in state["failures"]]
         outcome.faces += state["rows"]
-    _remove_beyond(out, len(units))
     write_index(
         out,
         len(units),
         {**about, "version": VERSION, "aus": list(reader.aus), "selection": selection,
          "expected": outcome.expected, "choices": list(reader.choices)},
     )  # fmt: skip
+    if stale:
+        remove_listed(out, stale)
+        _begin(out, {**about, "selection": selection, "version": VERSION}, len(units), ended=True)
     return outcome
+
+
+def _make(
+    todo: list[tuple[Unit, str]], reader: Reader, out: Path, settings: Settings, jobs: int,
+    progress: Callable[[int, int], None], outcome: Outcome,
+) -> None:  # fmt: skip
+    """Make shards; those that kill their process become empty ones."""
+    dead: dict[int, tuple[Unit, str]] = {}
+    with contextlib.closing(_work(todo, reader, out, settings, jobs)) as results:  # a signal ends the processes too
+        for unit, result in results:
+            outcome.made += len(unit)
+            if isinstance(result, str):
+                dead[unit.number] = unit, result
+                progress(len(unit), len(unit))
+                continue
+            progress(len(unit), len(unit) - result["faces"])
+            for stage, seconds in result["seconds"].items():
+                outcome.seconds[stage] = outcome.seconds.get(stage, 0.0) + seconds
+    for number, (unit, reason) in dead.items():  # it keeps the others' numbers; its fingerprint makes it new later
+        lost = [asdict(_lost(reader, clip, reason)) for clip in unit.clips]
+        ShardWriter(out, number, "process died").close(lost)
 
 
 def _lost(reader: Reader, clip: Clip, reason: str) -> Problem:
@@ -236,26 +204,86 @@ def _lost(reader: Reader, clip: Clip, reason: str) -> Problem:
     return Problem(reader.relative(where), reason, 0, clip.key, frame_ranges(clip.frames))
 
 
-def _check_settings(out: Path, wanted: dict[str, Any]) -> None:
-    path = out / "settings.json"
-    text = json.dumps(wanted, indent=1, sort_keys=True) + "\n"
-    if path.is_file():
-        found = json.loads(path.read_text())
-        for name in sorted(set(found) | set(wanted)):
-            if found.get(name) != json.loads(text).get(name):
+# -- what is ours -----------------------------------------------------------------------------------------------------
+
+
+def _begin(out: Path, wanted: dict[str, Any], shards: int, ended: bool = False) -> list[str]:
+    """Compare or write ``settings.json``, which lists all files of the set before the first is there.
+
+    Args:
+        out: folder of the set.
+        wanted: the settings.
+        shards: how many there will be.
+        ended: whether those that are too many are gone.
+
+    Returns:
+        Files of an earlier preparation that had more shards; to be removed at the end.
+
+    Raises:
+        ValueError: other settings, or somebody else's files under our names.
+    """
+    path, files = out / SETTINGS, _files(shards)
+    before = _settings(out)
+    if before is None:
+        if taken := [name for name in files if (out / name).exists() or (out / name).is_symlink()]:
+            raise ValueError(f"{out / taken[0]}: was not written by `prepare`: choose another --out, or move it away")
+    else:
+        wanted = json.loads(json.dumps(wanted))
+        for name in sorted((set(before) | set(wanted)) - {"files"}):
+            if before.get(name) != wanted.get(name):
                 raise ValueError(
-                    f"{path}: this folder was prepared with {name} = {found.get(name)!r}, asked is "
+                    f"{path}: this folder was prepared with {name} = {before.get(name)!r}, asked is "
                     f"{wanted.get(name)!r}: choose another --out, or --overwrite"
                 )
-        return
-    replace_file(path, text.encode())
+    stale = [] if before is None or ended else sorted(set(_ours(out)) - set(files))
+    listed = {**wanted, "files": sorted({*files, *stale})}
+    if before != listed:
+        replace_file(path, (json.dumps(listed, indent=1, sort_keys=True) + "\n").encode())
+    return stale
 
 
-def _remove_beyond(out: Path, count: int) -> None:
-    for path in out.glob("shard-*"):
-        number = re.fullmatch(r"shard-(\d+)\.(?:tar|arrow)", path.name)
-        if number and int(number[1]) >= count:
-            path.unlink()
+def _files(shards: int) -> list[str]:
+    """All files of a set of so many shards."""
+    names = [f"{shard_name(number)}.{ending}" for number in range(shards) for ending in ("tar", "arrow")]
+    return [SETTINGS, FAILURES, SHEET, INDEX, MANIFEST, *names]
+
+
+def _settings(out: Path) -> dict[str, Any] | None:
+    """``settings.json``; None where there is none.
+
+    Raises:
+        ValueError: damaged, or not of a prepared set.
+    """
+    path = out / SETTINGS
+    if not path.is_file():
+        return None
+    found = read_json(path, "choose another --out, or remove the folder yourself")
+    if not {"set", "title", "options"} <= set(found):
+        raise ValueError(f"{path}: was not written by `prepare`: choose another --out")
+    if not isinstance(found.get("files", []), list):
+        raise ValueError(f"{path}: files: expected a list of names, found {type(found['files']).__name__}")
+    return found
+
+
+def _ours(out: Path) -> list[str]:
+    """The files that ``settings.json`` lists; of a set that an earlier version wrote, those of its manifest."""
+    settings = _settings(out)
+    if settings is None:
+        return []
+    if "files" in settings:
+        return list(settings["files"])
+    path = out / MANIFEST
+    try:
+        tars = [entry["name"] for entry in json.loads(path.read_text())["shards"]] if path.is_file() else []
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path}: damaged ({error}): choose another --out, or remove the folder yourself") from error
+    return [*_files(0), *tars, *(str(Path(name).with_suffix(".arrow")) for name in tars)]
+
+
+def write_failures(path: Path, problems: Iterable[Problem]) -> None:
+    """``failures.csv``: file, line, clip, frames, reason."""
+    rows = [(problem.file, problem.line or None, problem.clip, problem.frames, problem.reason) for problem in problems]
+    replace_file(path, csv_bytes(("file", "line", "clip", "frames", "reason"), rows))
 
 
 # -- processes --------------------------------------------------------------------------------------------------------
@@ -263,7 +291,7 @@ def _remove_beyond(out: Path, count: int) -> None:
 
 def _work(
     todo: list[tuple[Unit, str]], reader: Reader, out: Path, settings: Settings, jobs: int
-) -> Iterator[tuple[Unit, dict[str, Any] | str]]:
+) -> Generator[tuple[Unit, dict[str, Any] | str], None, None]:
     """Results in any order; a unit that kills its process twice gives the reason instead."""
     if jobs <= 1:
         for unit, key in todo:
@@ -298,10 +326,22 @@ def _work(
             yield item[0], "the process that read it died (damaged file, or too little memory); run again with --jobs 1"
 
 
-def _pool(jobs: int) -> ProcessPoolExecutor:
-    return ProcessPoolExecutor(
+@contextlib.contextmanager
+def _pool(jobs: int) -> Iterator[ProcessPoolExecutor]:
+    """Processes that end with the block; at once where an error or a signal ends it: what they are at is made again."""
+    others = {child.pid for child in active_children()}
+    pool = ProcessPoolExecutor(
         jobs, mp_context=get_context("spawn"), initializer=_quiet_worker, initargs=(os.getpid(),)
     )
+    try:
+        yield pool
+    except BaseException:
+        for child in active_children():
+            if child.pid not in others:
+                child.terminate()
+        pool.shutdown(cancel_futures=True)
+        raise
+    pool.shutdown()
 
 
 def _quiet_worker(parent: int) -> None:
@@ -322,101 +362,3 @@ def _quiet_worker(parent: int) -> None:
         os._exit(1)  # the parent was killed: nobody waits for us
 
     threading.Thread(target=watch, daemon=True).start()
-
-
-def make_shard(unit: Unit, key: str, reader: Reader, out: Path, settings: Settings) -> dict[str, Any]:
-    """Write the shard of one unit.
-
-    Returns:
-        ``{"faces": int, "seconds": {stage: float}}``.
-
-    Raises:
-        DiskFull: no space.
-    """
-    clock = Clock()
-    writer = None
-    try:
-        writer = ShardWriter(out, unit.number, key)
-        failures: list[Problem] = []
-        for clip in unit.clips:
-            _clip_into(writer, clip, reader, settings, failures, clock)
-        with clock("write"):
-            faces = writer.close([asdict(problem) for problem in failures])
-    except BaseException as error:
-        if writer is not None:
-            writer.abandon()
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise DiskFull(
-                error.errno, f"{out}: no space left for {shard_name(unit.number)}.tar; free some and run the same "
-                "command again, it goes on where it stopped"
-            ) from error  # fmt: skip
-        raise
-    return {"faces": faces, "seconds": clock.seconds}
-
-
-def _clip_into(
-    writer: ShardWriter, clip: Clip, reader: Reader, settings: Settings, failures: list[Problem], clock: Clock
-) -> None:
-    own = None
-    if settings.landmarks == "own" and not reader.aligned:
-        with clock("landmarks"):
-            before = len(reader.problems)
-            own = reader.own_landmarks(clip)
-            failures += reader.problems[before:]
-            del reader.problems[before:]
-    no_face: list[int] = []
-    black: list[int] = []
-    pictures = reader.pictures(clip)
-    while True:
-        with clock("decode"):
-            item = next(pictures, None)
-        if item is None:
-            break
-        row, picture, problem = item
-        if problem is not None:
-            failures.append(problem)
-        if picture is None:
-            continue
-        if float(picture[::8, ::8].mean()) < BLACK:
-            black.append(int(clip.frames[row]))
-            continue
-        found = face_crop(reader, clip, row, picture, None if own is None else own[row], settings.size, clock)
-        if found is None:
-            no_face.append(int(clip.frames[row]))
-            continue
-        crop, marks = found
-        with clock("encode"):
-            data = encode(crop, settings.encoding)
-        with clock("write"):
-            writer.add(_key(reader, clip, row), data, settings.encoding, _row(reader, clip, row, marks))
-    where = clip.container or (clip.pictures[0].parent if clip.pictures else reader.root)
-    for frames, reason in ((no_face, "no face found"), (black, "the picture is black")):
-        if frames:
-            failures.append(reader.problem(where, reason, clip, frames))
-
-
-def _key(reader: Reader, clip: Clip, row: int) -> str:
-    """Unique, and with no dot: webdataset cuts there."""
-    text = re.sub(r"[^A-Za-z0-9_-]+", "_", f"{reader.name}-{clip.key}")
-    if len(text) > 70 or text != f"{reader.name}-{clip.key}":
-        text = f"{text[:60]}_{hashlib.sha256(clip.key.encode()).hexdigest()[:8]}"
-    return f"{text}-{int(clip.frames[row]):07d}"
-
-
-def _row(reader: Reader, clip: Clip, row: int, marks: NDArray[np.float32]) -> dict[str, Any]:
-    assert clip.au_intensity is not None and clip.au_occurrence is not None and clip.emotion is not None
-    key = _key(reader, clip, row)
-    subject = f"{reader.name}:{key}" if clip.subject.endswith(":*") else clip.subject
-    pose = np.full(3, np.nan, np.float32) if clip.pose is None else clip.pose[row]
-    return {
-        "subject": subject,
-        "clip": clip.key,
-        "frame": int(clip.frames[row]),
-        "source": reader.name,
-        "split": clip.split,
-        "emotion": int(clip.emotion[row]),
-        "au_intensity": clip.au_intensity[row],
-        "au_occurrence": clip.au_occurrence[row],
-        "landmarks": marks.reshape(-1),
-        "pose": pose,
-    }

@@ -16,11 +16,15 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from lit_faces.core.csv_files import physical_lines, to_number
 from lit_faces.core.facs import AU_INDEX, NUM_AUS
+from lit_faces.core.pictures import PictureError, load_picture
+from lit_faces.core.video import frames_of
 
 Floats = NDArray[np.float32]
 #: Codes that public sets use for "not coded"; they become NaN.
 NOT_CODED = (9.0, 999.0, -1.0)
+_MOST = 1e9  # no frame, grade or pixel is beyond it
 PICTURES = r"\.(?:jpe?g|png|bmp|tiff?|webp)"
 
 
@@ -216,34 +220,35 @@ class Reader:
 
     def _of_video(self, clip: Clip) -> Iterator[tuple[int, NDArray[np.uint8] | None, Problem | None]]:
         """Decode in sequence: inter-coded videos (Cinepak) seek to wrong frames."""
-        import cv2
-
         assert clip.container is not None and clip.positions is not None
-        video = cv2.VideoCapture(str(clip.container)) if clip.container.is_file() else None
-        at = 0  # position of the next frame
-        for row, position in enumerate(clip.positions):
-            found, frame = video is not None and video.isOpened(), None
-            while found and at < position:
-                found = video.grab()  # type: ignore[union-attr]
-                at += int(found)
-            if found and at == position:
-                found, frame = video.read()  # type: ignore[union-attr]
-                at += int(found)
-            if not found or frame is None:
-                if not clip.container.is_file():
-                    reason = "the video is missing"
-                elif at == 0:
-                    reason = "not a video that can be decoded"
-                else:
-                    reason = f"the video ends after {at} frames: cut short, copy it again"
-                rest = clip.frames[row:]
-                yield row, None, self.problem(clip.container, reason, clip, rest)
-                for later in range(row + 1, len(clip)):
-                    yield later, None, None  # said already
-                break
-            yield row, np.ascontiguousarray(frame[:, :, ::-1]), None
-        if video is not None:
-            video.release()
+        path = clip.container
+        row, count, why = 0, 0, ""  # the next row to give, and frames up to the last good one
+        lost: list[int] = []  # frames that cannot be decoded: in the middle, or the end of what is cut short
+        try:
+            for frame in frames_of(path, whole=False):
+                if frame.lost:
+                    lost.append(frame.number)
+                    continue
+                count = frame.number + 1
+                while row < len(clip) and clip.positions[row] in lost:
+                    reason = f"frame {clip.positions[row]} of the video cannot be decoded"
+                    yield row, None, self.problem(path, reason, clip, clip.frames[[row]])
+                    row += 1
+                lost.clear()
+                while row < len(clip) and clip.positions[row] == frame.number:
+                    yield row, frame.picture(), None
+                    row += 1
+                if row == len(clip):
+                    return
+        except FileNotFoundError:
+            why = "the video is missing"
+        except (OSError, ValueError) as error:
+            why = "" if count else str(error).removeprefix(f"{path}: ")
+        if row < len(clip):
+            why = why or f"the video ends after {count} frames: cut short, copy it again"
+            yield row, None, self.problem(path, why, clip, clip.frames[row:])
+        for later in range(row + 1, len(clip)):
+            yield later, None, None  # said already
 
     def problem(self, path: Path, reason: str, clip: Clip | None = None, frames: Iterable[int] = ()) -> Problem:
         """A problem with a file of this set."""
@@ -332,7 +337,7 @@ class Reader:
         except OSError as error:
             self.report(path, f"cannot be read ({error.strerror})", clip=clip)
             return None
-        return data.decode("utf-8-sig", errors="replace").splitlines()
+        return physical_lines(data.decode("utf-8-sig", errors="replace"))
 
     def rows(self, path: Path, width: int, expected: str, clip: str = "", header: int = 0, empty: bool = False) -> Any:
         """Rows of ``width`` numbers between commas or blanks; bad lines are reported and left out.
@@ -349,8 +354,8 @@ class Reader:
             if number <= header or not cells:
                 continue
             try:
-                values = [float(cell) for cell in cells[:width]]
-                if len(values) < width or not all(np.isfinite(values)):
+                values = [to_number(cell) for cell in cells[:width]]
+                if len(values) < width or not all(abs(value) <= _MOST for value in values):  # NaN is refused too
                     raise ValueError
             except ValueError:
                 bad.append((number, line))
@@ -385,33 +390,15 @@ class Reader:
 
 
 def read_picture(path: Path) -> tuple[NDArray[np.uint8] | None, str]:
-    """A picture uint8 (H, W, 3) RGB, or None and the reason."""
-    import cv2
-
+    """A picture uint8 (H, W, 3) RGB by :func:`lit_faces.core.pictures.load_picture`, or None and the reason."""
     try:
-        data = np.fromfile(path, dtype=np.uint8)
+        return load_picture(path), ""
     except FileNotFoundError:
         return None, "the picture is missing"
-    except OSError as error:
-        return None, f"cannot be read ({error.strerror})"
-    if not len(data):
-        return None, "the picture is empty (0 bytes)"
-    picture = decode_picture(data)
-    if picture is None:
-        return None, "not a picture that can be decoded; copy it again"
-    if path.suffix.lower() in (".jpg", ".jpeg") and b"\xff\xd9" not in data[-64:].tobytes():
-        return None, "the JPEG is cut short; copy it again"  # decoders fill the rest with grey in silence
-    return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), ""  # type: ignore[return-value]
-
-
-def decode_picture(data: NDArray[np.uint8]) -> NDArray[np.uint8] | None:
-    """Bytes of a picture file to uint8 (H, W, 3) BGR; None when that fails."""
-    import cv2
-
-    try:
-        return cv2.imdecode(data, cv2.IMREAD_COLOR)  # type: ignore[return-value]
-    except cv2.error:
-        return None
+    except PictureError as error:
+        return None, error.reason
+    except (OSError, ValueError) as error:
+        return None, str(error).removeprefix(f"{path}: ")
 
 
 def tabulate(grades: dict[int, dict[int, float]], frames: Sequence[int]) -> Floats:

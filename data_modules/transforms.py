@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from lit_faces.core.geometry import mirror_faces
 from lit_faces.core.sample import FaceBatch
 
 _PAD = 1  # cv2.BORDER_REPLICATE: with reflection albumentations reflects the keypoints too
@@ -98,9 +99,12 @@ class FaceAugment:
             raise ValueError(f"expected one key for each of the {len(batch)} faces, got {len(keys)}")
         if self._pipeline is None:
             self._pipeline = self._build()
+        seeds = [int.from_bytes(hashlib.sha256(repr(key).encode()).digest()[:4], "little") for key in keys]
+        flips = [bool(np.random.default_rng(seed).random() < self.flip) for seed in seeds]
+        batch = mirror_faces(batch, torch.tensor(flips, dtype=torch.bool))
         images, landmarks, poses = [], [], []
-        for image, points, pose, key in zip(batch.image, batch.landmarks.numpy(), batch.pose.numpy(), keys):
-            out = self._one(np.ascontiguousarray(image.permute(1, 2, 0).numpy()), points, pose.copy(), key)
+        for image, points, pose, seed in zip(batch.image, batch.landmarks.numpy(), batch.pose.numpy(), seeds):
+            out = self._one(np.ascontiguousarray(image.permute(1, 2, 0).numpy()), points, pose.copy(), seed)
             images.append(out[0])
             landmarks.append(out[1])
             poses.append(out[2])
@@ -112,17 +116,8 @@ class FaceAugment:
         )
 
     def _one(
-        self, image: NDArray[np.uint8], points: NDArray[np.float32], pose: NDArray[np.float32], key: tuple[int, ...]
+        self, image: NDArray[np.uint8], points: NDArray[np.float32], pose: NDArray[np.float32], seed: int
     ) -> tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.float32]]:
-        from lit_faces.core.landmarks import MIRROR
-
-        seed = int.from_bytes(hashlib.sha256(repr(key).encode()).digest()[:4], "little")
-        if np.random.default_rng(seed).random() < self.flip:
-            image = np.ascontiguousarray(image[:, ::-1])
-            points = points[np.asarray(MIRROR)] * np.array([-1, 1], np.float32) + np.array(
-                [image.shape[1] - 1, 0], np.float32
-            )
-            pose *= np.array([-1, 1, -1], np.float32)
         unknown = np.asarray(np.isnan(points).any(axis=1))
         self._pipeline.set_random_seed(seed)
         result = self._pipeline(image=image, keypoints=np.where(unknown[:, None], 0, points).astype(np.float32))

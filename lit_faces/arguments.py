@@ -5,46 +5,34 @@ Nothing here imports torch or Lightning, so that a wrong file name is answered a
 
 from __future__ import annotations
 
-import difflib
-import importlib
 import inspect
-import pkgutil
 import re
-from collections.abc import Iterable, Iterator, Mapping
+import sys
+import typing
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-FLAGS = ("--dry_run", "--fit_only")  # options that need no value
+from lit_faces.core.classes import bases_of, find_class, hints_of
+from lit_faces.core.words import UsageError, nearest, suggestion
+from lit_faces.core.yamls import measure, read_yaml
+
+__all__ = [
+    "UsageError", "check_keys", "check_option", "existing_file", "find_class", "guard_parser", "merge", "nearest",
+    "option_names", "parameters", "read_experiment", "split_arguments", "suggestion", "tidy",
+]  # fmt: skip
+
 RESERVED = {"class_path", "init_args", "dict_kwargs"}
 
 
-class UsageError(ValueError):
-    """What was typed cannot be run; the message says what to type instead."""
-
-
-def nearest(word: str, known: Iterable[str]) -> str | None:
-    """The known name that was probably meant, or None."""
-    names = sorted(known)
-    folded = {name.lower(): name for name in names}
-    for cutoff in (0.75, 0.5):
-        if found := difflib.get_close_matches(word.lower(), folded, n=1, cutoff=cutoff):
-            return folded[found[0]]
-    return None
-
-
-def suggestion(word: str, known: Iterable[str], prefix: str = "") -> str:
-    """``; did you mean X?`` or the list of what there is."""
-    names = sorted(known)
-    if found := nearest(word, names):
-        return f"; did you mean {prefix}{found}?"
-    shown = ", ".join(names[:12]) + (", ..." if len(names) > 12 else "")
-    return f"; known here: {shown}" if names else ""
-
-
-def split_arguments(argv: list[str]) -> tuple[list[Path], list[str]]:
+def split_arguments(argv: list[str], flags: Collection[str] = ()) -> tuple[list[Path], list[str]]:
     """Positional experiment files, and all options in the form that jsonargparse wants.
+
+    Args:
+        argv: what was typed.
+        flags: options that need no value.
 
     Raises:
         UsageError: a positional argument that is no experiment file, or that does not exist.
@@ -58,7 +46,7 @@ def split_arguments(argv: list[str]) -> tuple[list[Path], list[str]]:
             if argument.startswith("--"):
                 name, equals, value = argument.partition("=")
                 name = name.replace("-", "_").replace("__", "--", 1)
-                if name in FLAGS and not equals:
+                if name in flags and not equals:
                     argument = f"{name}=true"
                 else:
                     argument = name + equals + value
@@ -89,80 +77,24 @@ def existing_file(path: Path) -> Path:
     raise UsageError(f"{path}: no such file{suggestion(path.name, others, prefix=f'{folder}/')}")
 
 
-class _StrictLoader(yaml.SafeLoader):
-    """YAML without duplicate keys: PyYAML keeps the last one in silence."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[Any] = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=deep)  # type: ignore[no-untyped-call]
-            if key in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"key {key!r} stands twice", key_node.start_mark)
-            seen.add(key)
-        return super().construct_mapping(node, deep=deep)
-
-
 def read_experiment(path: Path) -> dict[str, Any]:
-    """The mapping in an experiment file.
+    """The mapping in an experiment file; see :func:`lit_faces.core.yamls.read_yaml`.
 
     Raises:
-        UsageError: not UTF-8 text, not YAML, a key twice, or no mapping.
+        UsageError: not UTF-8 text, not YAML, a key twice, beyond the bounds, or no mapping.
     """
-    try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_StrictLoader)
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{path}: not a text file ({error.reason} at byte {error.start})") from error
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f", line {mark.line + 1}" if mark is not None else ""
-        raise UsageError(f"{path}{where}: not valid YAML: {getattr(error, 'problem', error)}") from error
-    if not isinstance(content, dict):
-        raise UsageError(f"{path}: expected a mapping with model, data and trainer, found {type(content).__name__}")
-    return content
+    return read_yaml(path)
 
 
 def merge(base: dict[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
-    """``base`` with the entries of ``other`` over it, mapping by mapping."""
+    """``base`` with the entries of ``other`` over it, mapping by mapping; arguments of another class are dropped."""
     merged = dict(base)
+    if "class_path" in base and other.get("class_path", base["class_path"]) != base["class_path"]:
+        merged.pop("init_args", None)  # as jsonargparse does with those that the new class does not take
     for key, value in other.items():
         both = isinstance(value, Mapping) and isinstance(merged.get(key), dict)
         merged[key] = merge(merged[key], value) if both else value
     return merged
-
-
-def find_class(path: str, where: str) -> type | None:
-    """The class at ``path``; None for a short name, which jsonargparse looks up itself.
-
-    Raises:
-        UsageError: no such module or class; names the nearest one.
-    """
-    module_name, _, class_name = path.rpartition(".")
-    if not module_name:
-        return None
-    try:
-        module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
-            raise  # the module is there, something that it imports is not: that is no misspelling
-        raise UsageError(f"{where}: no module {error.name!r}{_nearest_module(error.name, module_name)}") from error
-    found = getattr(module, class_name, None)
-    if found is None:
-        names = [name for name, value in vars(module).items() if inspect.isclass(value)]
-        hint = suggestion(class_name, names, prefix=f"{module_name}.")
-        raise UsageError(f"{where}: no {class_name!r} in module {module_name!r}{hint}")
-    return found if inspect.isclass(found) else None
-
-
-def _nearest_module(missing: str, wanted: str) -> str:
-    """The sibling of a missing module that was probably meant."""
-    parent, _, name = missing.rpartition(".")
-    folder = importlib.import_module(parent).__path__ if parent else None
-    siblings = [module.name for module in pkgutil.iter_modules(folder)]
-    found = nearest(name, siblings)
-    if found is None:
-        return ""
-    right = ".".join(filter(None, (parent, found))) + wanted[len(missing) :]
-    return f"; did you mean {right}?"
 
 
 def parameters(cls: type) -> set[str] | None:
@@ -178,50 +110,101 @@ def parameters(cls: type) -> set[str] | None:
     return None
 
 
-def check_keys(tree: Mapping[str, Any], groups: Mapping[str, set[str] | None], where: str) -> None:
-    """Check every key of an experiment file.
+def check_keys(
+    tree: Mapping[str, Any], groups: Mapping[str, set[str] | None], where: str, hints: Mapping[str, Any] | None = None
+) -> None:
+    """Check every key of an experiment file, and that every class in it is of the kind that belongs there.
+
+    Nothing is called. A class in a place of plain data is data: it is not even imported.
 
     Args:
         tree: its content.
         groups: top-level keys, each with the keys that it takes (None: not checked here).
         where: the file, for the message.
+        hints: annotations of top-level keys and of the arguments of plain groups (``trainer.callbacks``).
 
     Raises:
-        UsageError: the first key or class that does not exist.
+        UsageError: the first key or class that does not exist, or that is of another kind.
     """
+    hints = hints or {}
     for key, value in tree.items():
         if key not in groups:
-            raise UsageError(f"{where}: unknown key {key}{suggestion(key, groups)}")
+            raise UsageError(f"{where}: unknown key {key}{suggestion(str(key), groups)}")
         names = groups[key]
-        if names is not None and isinstance(value, Mapping):
-            for sub in value:
-                if sub not in names:
-                    raise UsageError(f"{where}: unknown key {key}.{sub}{suggestion(sub, names, prefix=f'{key}.')}")
-        _check_classes(value, key, where)
+        if names is None or not isinstance(value, Mapping):
+            _check_classes(value, key, where, hints.get(key))
+            continue
+        for sub, inner in value.items():
+            if sub not in names:
+                raise UsageError(f"{where}: unknown key {key}.{sub}{suggestion(str(sub), names, prefix=f'{key}.')}")
+            _check_classes(inner, f"{key}.{sub}", where, hints.get(f"{key}.{sub}"))
 
 
-def _check_classes(node: Any, path: str, where: str) -> None:
-    """Walk down to every ``class_path`` and compare its ``init_args`` with what the class takes."""
+def _check_classes(node: Any, path: str, where: str, hint: Any) -> None:
+    """Walk down to every class that a file names, with the annotation of its place; stop where plain data begins."""
+    bases = bases_of(hint)
+    if not bases:
+        return
     if isinstance(node, list):
         for index, item in enumerate(node):
-            _check_classes(item, f"{path}[{index}]", where)
-    if not isinstance(node, Mapping):
+            _check_classes(item, f"{path}[{index}]", where, hint)
+    elif isinstance(node, str):
+        if str not in typing.get_args(hint) and "." in node and not Path(node).is_file():
+            find_class(node, f"{where}: {path}", bases)
+    elif isinstance(node, Mapping):
+        cls = _class_of(node, path, where, bases)
+        if cls is not None:
+            _check_arguments(node, cls, path, where)
+
+
+def _class_of(node: Mapping[str, Any], path: str, where: str, bases: tuple[type, ...]) -> type | None:
+    """The class that a mapping stands for: its class_path, or the only one that the place takes."""
+    if "class_path" not in node:
+        return bases[0] if len(bases) == 1 and "init_args" not in node else None
+    for key in node:
+        if key not in RESERVED:
+            raise UsageError(f"{where}: unknown key {path}.{key}{suggestion(str(key), RESERVED, prefix=f'{path}.')}")
+    return find_class(node["class_path"], f"{where}: {path}.class_path", bases)
+
+
+def _check_arguments(node: Mapping[str, Any], cls: type, path: str, where: str) -> None:
+    """Compare the arguments of a class with what it takes, and go on with each."""
+    inside = f"{path}.init_args." if "class_path" in node else f"{path}."
+    given = (node.get("init_args") or {}) if "class_path" in node else node
+    if not isinstance(given, Mapping):
+        raise UsageError(f"{where}: {inside.rstrip('.')}: expected arguments by name, found {type(given).__name__}")
+    names, hints = parameters(cls), hints_of(cls)
+    for key, value in given.items():
+        if names is not None and key not in names:
+            raise UsageError(
+                f"{where}: unknown key {inside}{key} ({cls.__module__}.{cls.__qualname__})"
+                f"{suggestion(str(key), names, prefix=inside)}"
+            )
+        _check_classes(value, f"{inside}{key}", where, hints.get(key))
+
+
+def guard_parser() -> None:
+    """Make jsonargparse refuse what :func:`check_keys` cannot see: classes in options, in defaults and in other files.
+
+    It then imports nothing of the standard library for a value, builds no class in a place without a type, and reads
+    YAML within the bounds. Its settings are of the process.
+    """
+    import jsonargparse
+
+    jsonargparse.set_parsing_settings(
+        import_path_denylist=sorted(name for name in sys.stdlib_module_names if name.isidentifier()),
+        instantiate_subclass_spec_in_any=False,
+    )
+    read = jsonargparse.get_loader("yaml")
+    if getattr(read, "measured", False):
         return
-    if isinstance(node.get("class_path"), str):
-        for key in node:
-            if key not in RESERVED:
-                raise UsageError(
-                    f"{where}: unknown key {path}.{key}{suggestion(str(key), RESERVED, prefix=f'{path}.')}"
-                )
-        cls = find_class(node["class_path"], f"{where}: {path}.class_path")
-        names = parameters(cls) if cls is not None else None
-        for key in node.get("init_args") or {}:
-            if names is not None and key not in names:
-                inside = f"{path}.init_args."
-                hint = suggestion(key, names, prefix=inside)
-                raise UsageError(f"{where}: unknown key {inside}{key} ({node['class_path']}){hint}")
-    for key, value in node.items():
-        _check_classes(value, f"{path}.{key}", where)
+
+    def measured(text: str) -> Any:
+        measure(text)
+        return read(text)
+
+    measured.measured = True  # type: ignore[attr-defined]
+    jsonargparse.set_loader("yaml", measured, exceptions=(yaml.YAMLError, ValueError))
 
 
 def option_names(options: Iterable[str]) -> Iterator[str]:

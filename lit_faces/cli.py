@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import sys
 from pathlib import Path
 
 VERBS = {
     "personalise": "from one photo or clip to a person's own detector",
     "generate": "a person's balanced, verified set from a photo or clip",
-    "adapt": "a detector learns one person from labelled faces, and forgets nobody",
+    "adapt": "a detector learns one person from labelled faces, and keeps what it knows of others",
     "fit": "train and test an experiment (experiments/*.yaml)",
     "folds": "an experiment over the published folds, one table",
     "evaluate": "a detector on a labelled set, with intervals over people",
@@ -28,7 +29,7 @@ def complete_parser() -> argparse.ArgumentParser:
     from pytorch_lightning import Trainer
 
     from lit_faces.arguments import parameters
-    from lit_faces.fit import OWN
+    from lit_faces.runs.options import OPTIONS
 
     parser = argparse.ArgumentParser(prog="lit-faces")
     verbs = parser.add_subparsers(dest="verb")
@@ -38,8 +39,9 @@ def complete_parser() -> argparse.ArgumentParser:
             verbs.add_parser(verb, help=what, parents=[own], conflict_handler="resolve", add_help=False)
             continue
         fit = verbs.add_parser(verb, help=what, add_help=False)
-        for name in sorted(OWN):
-            fit.add_argument(f"--{name}")
+        fit.add_argument("files", nargs="*", type=Path)
+        for option in OPTIONS:
+            fit.add_argument(f"--{option.name}", help=option.help)
         for name in sorted(parameters(Trainer) or ()):
             fit.add_argument(f"--trainer.{name}")
     verbs.add_parser("completion", help="print a completion script").add_argument("shell", choices=_SHELLS)
@@ -61,11 +63,13 @@ def _complete_paths(parser: argparse.ArgumentParser) -> None:
 
 def completion(shell: str) -> int:
     """Print a completion script; returns the exit code."""
-    try:
-        import shtab
-    except ImportError:
-        print("lit-faces: completion needs `pip install shtab`", file=sys.stderr)
+    from lightning_utilities.core.imports import RequirementCache
+
+    if not (known := RequirementCache("shtab>=1.7")):
+        print(f"lit-faces: completion: {known}", file=sys.stderr)
         return 2
+    import shtab
+
     if shell not in _SHELLS:
         print(f"lit-faces: completion for {', '.join(_SHELLS)}; got {shell!r}", file=sys.stderr)
         return 2
@@ -87,6 +91,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run a verb; returns the exit code."""
     from lit_faces import __version__
     from lit_faces.arguments import suggestion
+    from lit_faces.command import called_as_lit_faces
 
     argv = sys.argv[1:] if argv is None else argv
     if not argv or argv[0] in ("-h", "--help"):
@@ -100,7 +105,15 @@ def main(argv: list[str] | None = None) -> int:
     if argv[0] not in VERBS:
         print(f"lit-faces: no verb {argv[0]!r}{suggestion(argv[0], VERBS)}", file=sys.stderr)
         return 2
-    return int(importlib.import_module(f"lit_faces.{argv[0]}").main(argv[1:]) or 0)
+    _find_users_modules()
+    with called_as_lit_faces():  # before the import: commands may keep their name
+        return int(importlib.import_module(f"lit_faces.{argv[0]}").main(argv[1:]) or 0)
+
+
+def _find_users_modules() -> None:
+    """The folder where the user stands holds classes that experiments name: on the path, as ``python -m`` has it."""
+    if not sys.flags.safe_path and not {"", os.getcwd()} & set(sys.path):
+        sys.path.insert(0, os.getcwd())
 
 
 if __name__ == "__main__":

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import argparse
-import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lit_faces.command import program, run_command
+
+if TYPE_CHECKING:
+    from lit_faces.rendering.renderer import FaceRenderer
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser(
-        prog="python -m lit_faces.render",
+        prog=program("render"),
         description="Render faces with FACS ground truth.",
-        epilog="example: python -m lit_faces.render set --out faces --n 500 --size 128 --seed 7",
+        epilog=f"example: {program('render')} set --out faces --n 500 --size 128 --seed 7",
     )
     commands = parser.add_subparsers(dest="command", required=True)
     make = commands.add_parser("set", help="a labelled set: PNG and labels.csv, or tar shards")
@@ -36,49 +42,88 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+@dataclass(frozen=True)
+class RenderOptions:
+    """Which faces, and where to.
+
+    Attributes:
+        out: folder to write to.
+        size: side of the pictures, pixels.
+        seed: another seed, other people.
+        head: ``parametric``, ``ict:PATH`` or another family of heads.
+        yaw_limit: largest yaw, degrees.
+        device: to render on.
+        n: pictures.
+        frames_per_subject: pictures of each person.
+        format: ``folder`` (PNG and labels.csv) or ``shards`` (tar).
+        people: people of a sheet.
+    """
+
+    out: Path
+    size: int = 128
+    seed: int = 0
+    head: str = "parametric"
+    yaw_limit: float = 25.0
+    device: str = "cpu"
+    n: int = 500
+    frames_per_subject: int = 1
+    format: str = "folder"
+    people: int = 6
+
+    def __post_init__(self) -> None:
+        for name in ("n", "frames_per_subject", "people"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"--{name.replace('_', '-')} must be at least 1, got {getattr(self, name)}")
+        if self.out.exists() and not self.out.is_dir():
+            raise NotADirectoryError(f"--out {self.out}: not a folder")
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run the command; returns the exit code."""
-    args = build_parser().parse_args(argv)
-    for name in ("n", "frames_per_subject", "people"):
-        if getattr(args, name, 1) < 1:
-            print(
-                f"lit_faces.render: --{name.replace('_', '-')} must be at least 1, got {getattr(args, name)}",
-                file=sys.stderr,
-            )
-            return 2
+    args = vars(build_parser().parse_args(argv))
+    work = {"set": render_set, "person": render_person, "sheet": render_sheets}[args.pop("command")]
+    return run_command(
+        program("render"), lambda: work(RenderOptions(**args)), "run the same command again: what is whole is kept"
+    )
+
+
+def _renderer(options: RenderOptions, times: int = 1) -> FaceRenderer:
     from lit_faces.rendering.renderer import FaceRenderer
 
-    try:
-        renderer = FaceRenderer(args.size, args.seed, args.head, args.device, yaw_limit=args.yaw_limit)
-        start = time.perf_counter()
-        if args.command == "set":
-            from lit_faces.rendering.sets import write_folder, write_shards
+    size = times * options.size
+    return FaceRenderer(size, options.seed, options.head, options.device, yaw_limit=options.yaw_limit)
 
-            write = write_folder if args.format == "folder" else write_shards
-            write(renderer, args.out, args.n, args.frames_per_subject)
-            seconds = time.perf_counter() - start
-            print(f"{args.n} faces in {args.out} ({args.format}), {args.n / max(seconds, 1e-6):.0f} faces/s")
-        elif args.command == "person":
-            from lit_faces.rendering.sets import write_clip, write_folder, write_photo
 
-            larger = FaceRenderer(2 * args.size, args.seed, args.head, args.device, yaw_limit=args.yaw_limit)
-            print(write_photo(larger, args.out / "photo.png"))
-            print(write_clip(larger, args.out / "clip.webm"))
-            print(write_folder(renderer, args.out / "labelled", args.n, args.n))
-        else:
-            from lit_faces.rendering.sheets import crowd_sheet, identity_sheet, pose_sheet, sweep_sheet
+def render_set(options: RenderOptions) -> None:
+    """A labelled set of ``n`` pictures."""
+    from lit_faces.rendering.sets import write_folder, write_shards
 
-            for path in (
-                crowd_sheet(renderer, args.out / "crowd.png"),
-                identity_sheet(renderer, args.out / "identities_x_aus.png", args.people),
-                sweep_sheet(renderer, args.out / "au_sweeps.png"),
-                pose_sheet(renderer, args.out / "poses.png", args.people),
-            ):
-                print(path)
-    except (ValueError, OSError) as error:
-        print(f"lit_faces.render: {error}", file=sys.stderr)
-        return 2
-    return 0
+    renderer, start = _renderer(options), time.perf_counter()
+    write = write_folder if options.format == "folder" else write_shards
+    write(renderer, options.out, options.n, options.frames_per_subject)
+    rate = options.n / max(time.perf_counter() - start, 1e-6)
+    print(f"{options.n} faces in {options.out} ({options.format}), {rate:.0f} faces/s")
+
+
+def render_person(options: RenderOptions) -> None:
+    """One person: a photo and a clip at twice the size, and ``n`` labelled frames."""
+    from lit_faces.rendering.sets import write_clip, write_folder, write_photo
+
+    larger = _renderer(options, 2)
+    print(write_photo(larger, options.out / "photo.png"))
+    print(write_clip(larger, options.out / "clip.webm"))
+    print(write_folder(_renderer(options), options.out / "labelled", options.n, options.n))
+
+
+def render_sheets(options: RenderOptions) -> None:
+    """Contact sheets."""
+    from lit_faces.rendering.sheets import crowd_sheet, identity_sheet, pose_sheet, sweep_sheet
+
+    renderer = _renderer(options)
+    print(crowd_sheet(renderer, options.out / "crowd.png"))
+    print(identity_sheet(renderer, options.out / "identities_x_aus.png", options.people))
+    print(sweep_sheet(renderer, options.out / "au_sweeps.png"))
+    print(pose_sheet(renderer, options.out / "poses.png", options.people))
 
 
 if __name__ == "__main__":

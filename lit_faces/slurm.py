@@ -15,10 +15,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 from lit_faces.arguments import UsageError
+from lit_faces.core.signals import SIGNALS
 
 INTERACTIVE = ("bash", "interactive")  # Lightning takes such jobs for a shell
 _PATIENCE_S = 120.0  # SLURM ends a requeued job long before
@@ -136,42 +136,17 @@ def _first_node(nodes: str) -> str:
     return first
 
 
-@dataclass
-class Signals:
-    """What SLURM has told this process.
-
-    Attributes:
-        requeue: time is nearly up (SIGUSR1, from ``#SBATCH --signal=USR1@120``).
-        stop: cancelled, preempted, or another task died (SIGTERM).
-        guarded: somebody looks at the flags at every batch; otherwise a signal is obeyed at once.
-    """
-
-    requeue: bool = False
-    stop: bool = False
-    guarded: bool = False
-    _pid: int = field(default_factory=os.getpid)
-
-    def install(self) -> None:
-        """Listen."""
-        signal.signal(signal.SIGUSR1, self._on_requeue)
-        signal.signal(signal.SIGTERM, self._on_stop)
-
-    def _on_requeue(self, *_: Any) -> None:
-        if os.getpid() != self._pid:  # a DataLoader worker: SLURM signals the whole group
-            return
-        self.requeue = True
-        if not self.guarded:  # nothing to save yet: as well now
-            requeue_and_wait()
-
-    def _on_stop(self, *_: Any) -> None:
-        if os.getpid() != self._pid:
-            raise SystemExit(128 + signal.SIGTERM)
-        self.stop = True
-        if not self.guarded:
-            raise SystemExit(128 + signal.SIGTERM)
+def listen() -> None:
+    """Hear SIGUSR1 too (``#SBATCH --signal=USR1@120``); SIGINT and SIGTERM are heard already."""
+    signal.signal(signal.SIGUSR1, _time_is_up)
 
 
-SIGNALS = Signals()
+def _time_is_up(*_: Any) -> None:
+    if SIGNALS.in_child:  # a DataLoader worker: SLURM signals the whole group
+        return
+    SIGNALS.requeue = True
+    if not SIGNALS.guarded:  # nothing to save yet: as well now
+        requeue_and_wait()
 
 
 def requeue_and_wait() -> None:

@@ -5,15 +5,15 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from lit_faces.command import program, run_command
 
 if TYPE_CHECKING:
-    from lit_faces.studies.study import Cell, Study
+    from lit_faces.studies.description import Study
 
-PROGRAM = "python -m lit_faces.study"
-_WORKER: Any = None
+_SIGNATURE = "study.txt"
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -21,10 +21,10 @@ def build_parser() -> argparse.ArgumentParser:
     from lit_faces.reports.tracking import add_wandb_argument
 
     parser = argparse.ArgumentParser(
-        prog=PROGRAM,
+        prog=program("study"),
         description="Learn people one after another by every method, and say what each gains and what it forgets. Goes "
         "on where it was killed; more processes or machines may work on the same --out at once.",
-        epilog=f"example: {PROGRAM} experiments/study/personal.yaml --jobs 2",
+        epilog=f"example: {program('study')} experiments/study/personal.yaml --jobs 2",
     )
     parser.add_argument("study", type=Path, help="what is compared (experiments/study/*.yaml)")
     parser.add_argument("--out", type=Path, help="the study's folder (default: runs/study/<name of the file>)")
@@ -38,142 +38,92 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     """Run the command; returns the exit code."""
     args = build_parser().parse_args(argv)
-    from concurrent.futures.process import BrokenProcessPool
+    out = args.out or Path("runs") / "study" / args.study.stem
+    return run_command(
+        program("study"),
+        lambda: run_study(args.study, out, args.jobs, args.wandb, not args.report, args.dry_run),
+        "the same command goes on where it stopped",
+    )
 
+
+def run_study(
+    file: Path, out: Path, jobs: int = 1, wandb: str = "disabled", learn: bool = True, dry_run: bool = False
+) -> int:
+    """Learn what a study asks, or what is left of it, and print its table.
+
+    Args:
+        file: the study.
+        out: its folder.
+        jobs: processes.
+        wandb: mode of tracking.
+        learn: False reports what is there.
+        dry_run: print the cells and stop.
+
+    Returns:
+        0, or 1 where a process died.
+
+    Raises:
+        ValueError, OSError: what is asked cannot be done.
+    """
     from lit_faces.arguments import UsageError, existing_file, read_experiment
     from lit_faces.reports.tracking import resolve_mode
-    from lit_faces.studies.study import Study
+    from lit_faces.studies.description import Study
+    from lit_faces.studies.report import write_report
 
-    try:
-        if args.jobs < 1:
-            raise UsageError(f"--jobs: expected 1 or more, got {args.jobs}")
-        resolve_mode(args.wandb)
-        study = Study.read(read_experiment(existing_file(args.study)), str(args.study))
-        out = args.out or Path("runs") / "study" / args.study.stem
-        if args.dry_run:
-            for cell in study.cells():
-                print(cell.key)
-            return 0
-        _same_study(study, out)
-        if not args.report:
-            _learn(study, out, args.jobs)
-        report(study, out, args.wandb)
-    except BrokenProcessPool:
-        print(f"{PROGRAM}: a process was killed (out of memory?): fewer --jobs; run again to go on", file=sys.stderr)
-        return 2
-    except (UsageError, ValueError, OSError) as error:
-        if os.environ.get("LIT_FACES_DEBUG"):
-            raise
-        print(f"{PROGRAM}: {error}", file=sys.stderr)
-        return 2
+    if jobs < 1:
+        raise UsageError(f"--jobs: expected 1 or more, got {jobs}")
+    resolve_mode(wandb)
+    study = Study.read(read_experiment(existing_file(file)), str(file))
+    if dry_run:
+        print("\n".join(cell.key for cell in study.cells()))
+        return 0
+    _sign(study, out)
+    if learn and not _learn(study, out, jobs):
+        return 1
+    text, plots = write_report(study, out, wandb)
+    print(text, *plots, sep="\n")
     return 0
 
 
-def _same_study(study: Study, out: Path) -> None:
+def _sign(study: Study, out: Path) -> None:
     """Refuse to mix the results of two studies in one folder; further cells are welcome."""
     from lit_faces.arguments import UsageError
+    from lit_faces.core.files import replace_file
 
-    file, mine = out / "study.txt", study.fingerprint()
-    if file.is_file() and file.read_text().strip() != mine:
+    file, mine = out / _SIGNATURE, study.fingerprint()
+    if not file.is_file():
+        replace_file(file, f"{mine}\n".encode())
+    elif file.read_text(errors="replace").strip() != mine:
         raise UsageError(
-            f"{out}: holds the results of a study with another detector, people or recipe; choose another --out, or "
-            "remove it"
+            f"{out}: holds the results of a study with another detector, people, recipe or version of lit_faces; "
+            "choose another --out, or remove it"
         )
-    out.mkdir(parents=True, exist_ok=True)
-    file.write_text(mine + "\n")
 
 
-def _learn(study: Study, out: Path, jobs: int) -> None:
-    """Do all cells, in processes of one thread each, with a progress bar over persons."""
-    import multiprocessing
-    from concurrent.futures import ProcessPoolExecutor, wait
+def _learn(study: Study, out: Path, jobs: int) -> bool:
+    """With a progress bar over persons; whether it came to its end."""
+    from concurrent.futures.process import BrokenProcessPool
 
     from tqdm import tqdm
 
-    from lit_faces.studies.study import Worker, missing_steps
+    from lit_faces.studies.pool import learn
 
-    worker = Worker(study, out)
-    worker.prepare()
-    people = len(worker.people.names)
-    left = missing_steps(study, out, people)
-    total = people * len(study.cells())
-    bar = tqdm(total=total, initial=total - left, unit="person", desc="learning", dynamic_ncols=True, mininterval=1)
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs, context, _start_worker, (study, out, jobs)) as pool, bar:
-        while left := missing_steps(study, out, people):
-            waiting = {pool.submit(_do, cell) for cell in study.cells()}
-            while waiting:
-                done, waiting = wait(waiting, timeout=2, return_when="FIRST_EXCEPTION")
-                bar.update(total - missing_steps(study, out, people) - bar.n)
-                for future in done:
-                    if error := future.exception():
-                        pool.shutdown(wait=False, cancel_futures=True)
-                        raise error
-            if left == missing_steps(study, out, people):  # all that is left is in other hands
-                time.sleep(2)
+    with tqdm(unit="person", desc="learning", dynamic_ncols=True, mininterval=1) as bar:
 
+        def progress(done: int, total: int) -> None:
+            if bar.total is None:
+                bar.reset(total)
+                bar.initial = done
+            bar.n = done
+            bar.refresh()
 
-def _start_worker(study: Study, out: Path, jobs: int) -> None:
-    global _WORKER
-    import torch
-
-    from lit_faces.core.memory import keep_freed_memory
-    from lit_faces.studies.study import Worker
-
-    torch.set_num_threads(max(1, (os.cpu_count() or 1) // jobs))
-    keep_freed_memory()
-    _WORKER = Worker(study, out, os.getppid())
-
-
-def _do(cell: Cell) -> None:
-    _WORKER.run(cell)
-
-
-def report(study: Study, out: Path, wandb: str = "disabled") -> None:
-    """Write results.parquet, summary.md, summary.json and the plots, and print the table.
-
-    Raises:
-        ValueError: nothing is finished yet.
-    """
-    from dataclasses import asdict
-
-    from lit_faces.reports.results import circumstances, write_json
-    from lit_faces.reports.tracking import tracked
-    from lit_faces.studies.report import Truth, collect, plots, summarise, table, write_parquet
-    from lit_faces.studies.study import Worker
-
-    truth = Truth.of(Worker(study, out))
-    rows = collect(study, out, truth)
-    if not rows:
-        raise ValueError(f"{out}: no cell of this study has learnt a person yet; run without --report")
-    write_parquet(rows, out / "results.parquet")
-    lines = summarise(rows, out, truth)
-    text = table(lines)
-    (out / "summary.md").write_text(text, encoding="utf-8")
-    write_json(out / "summary.json", {"lines": [asdict(line) for line in lines], **circumstances()})
-    print(text)
-    written = plots(rows, lines, out, truth)
-    for path in written:
-        print(path)
-    with tracked("study", wandb, out, {"fingerprint": study.fingerprint()}) as tracker:
-        if tracker is not None:
-            columns = list(asdict(lines[0]))
-            tracker.table("tables/methods", columns, [[_cell(asdict(line)[key]) for key in columns] for line in lines])
-            tracker.pictures({_caption(path): path for path in written})
-
-
-def _cell(value: Any) -> Any:
-    """What a W&B table takes: of an estimate with its interval the text."""
-    if isinstance(value, tuple | list):
-        return " to ".join("-" if v != v else f"{v:+.3f}" for v in value)
-    return None if isinstance(value, float) and value != value else value
-
-
-def _caption(path: Path) -> str:
-    if path.stem.startswith("r_"):
-        what = "ICC after learning each person (rows) on each person (columns), less the start"
-        return f"R matrix of {path.stem[2:]}: {what}"
-    return path.stem.replace("_", " ")
+        try:
+            learn(study, out, jobs, progress)
+        except BrokenProcessPool:
+            hint = "the same command goes on where it stopped, with fewer --jobs perhaps"
+            print(f"{program('study')}: error: a process was killed (out of memory?); {hint}", file=sys.stderr)
+            return False
+    return True
 
 
 if __name__ == "__main__":

@@ -5,6 +5,10 @@ from pathlib import Path
 
 os.environ["WANDB_MODE"] = "offline"
 os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # before the first import of albumentations, or it calls home
+# before torch, and for the commands that tests start: as many threads as are left where tests run side by side (pytest -n)
+os.environ["OMP_NUM_THREADS"] = os.environ.get("OMP_NUM_THREADS") or str(
+    max(1, min(2, os.cpu_count() or 1) // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))
+)
 
 import pytest
 import torch
@@ -14,7 +18,23 @@ from lit_faces.core.facs import NUM_AUS
 from lit_faces.core.sample import FaceBatch
 from lit_faces.models.warping import canonical_face
 
-torch.set_num_threads(min(2, os.cpu_count() or 1))
+torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """A file's tests stay together: they share what its fixtures have made."""
+    from xdist.scheduler import LoadFileScheduling
+
+    config.option.loadscopereorder = False  # in the order below
+    return LoadFileScheduling(config, log)
+
+
+def pytest_collection_modifyitems(items):
+    """Where tests run side by side, the files that take minutes come first, or one process ends long after the other."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        long = ["test_docs.py", "test_slurm.py", "test_generate.py", "test_fit.py", "test_study.py", "test_ddp.py"]
+        items.sort(key=lambda item: long.index(item.path.name) if item.path.name in long else len(long))
 
 
 @pytest.fixture(scope="session", autouse=True)

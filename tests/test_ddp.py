@@ -8,8 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from lit_faces.core.ranks import interleave
-
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[1]
 GENERATOR = """
@@ -65,9 +63,3 @@ def test_two_processes_give_the_figures_of_one(task: str, tmp_path: Path) -> Non
     for name, value in figures.items():
         assert second[name] == (None if value is None else pytest.approx(value, rel=1e-6, abs=1e-6)), name
     assert (one / "people.csv").read_text() == (two / "people.csv").read_text()
-
-
-def test_rows_dealt_out_come_back_in_order() -> None:
-    rows = list(range(11))
-    for world in (1, 2, 3, 4):
-        assert interleave([rows[rank::world] for rank in range(world)]) == rows

@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+import importlib.util
 import os
 import re
 import shutil
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from lit_faces.cli import VERBS
-from lit_faces.fit import OWN
+from lit_faces.runs.options import NAMES
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
@@ -82,16 +83,37 @@ def test_the_new_generator_trains(checkout: Path) -> None:
     assert (made / "generator.safetensors").is_file() and list((made / "panels").glob("test-*.png"))
 
 
+SETS = """
+from pathlib import Path
+from lit_faces.rendering.renderer import FaceRenderer
+from lit_faces.rendering.sets import write_folder
+from lit_faces.tasks.au_detector import AUDetector
+AUDetector('aligned_face_small', size=32).export_weights('small.safetensors')
+for name, seed, count, each in (('anna', 1, 10, 10), ('ben', 200, 10, 10), ('crowd', 300, 12, 2), ('strangers', 400, 12, 2)):
+    write_folder(FaceRenderer(32, seed=seed), Path(name), count, frames_per_subject=each, progress=False)
+"""
+
+
 @pytest.mark.slow
 def test_the_new_method_forgets_less(checkout: Path) -> None:
     page = DOCS / "howto" / "new_method.md"
-    for title, text in blocks(page, "python"):
+    for title, text in blocks(page, "python") + blocks(page, "yaml"):
         (checkout / title).write_text(text + "\n")
-    ((_, command),) = blocks(page, "bash")
+    (_, command), (_, adapting), (_, study) = blocks(page, "bash")
     said = run(command, checkout)
     errors = [tuple(map(float, pair)) for pair in re.findall(r"first task ([\d.]+), on the second ([\d.]+)", said)]
     (free, _), (held, learnt) = errors
     assert held < free / 10 and learnt < 2.5, said
+    assert "single-my_method.MAS-k4-real-s0" in run(study.splitlines()[0], checkout)
+    sets = f'python -c "{SETS}"'
+    run(sets, checkout)
+    for line in adapting.splitlines():
+        run(line.replace("generic", "small.safetensors") + " --others crowd --generic strangers --steps 2", checkout)
+    more = "--detector anna_strong/detector.safetensors --memory anna_strong/memory.safetensors --generic strangers"
+    run(f"python -m lit_faces.adapt {more} --person ben --name ben --out ben_detector --steps 2", checkout)
+    replay = "--detector small.safetensors --method my_replay.MASReplay --others crowd --generic strangers --steps 2"
+    run(f"python -m lit_faces.adapt {replay} --person anna --out anna_replay", checkout)
+    assert (checkout / "ben_detector" / "memory.safetensors").is_file()
 
 
 def test_pages_pictures_and_experiments_that_are_named_exist() -> None:
@@ -106,10 +128,17 @@ def test_pages_pictures_and_experiments_that_are_named_exist() -> None:
             assert (page.parent / picture).is_file(), (page, picture)
 
 
+def test_reference_pages_show_modules_that_exist() -> None:
+    shown = {page.name: re.findall(r"^::: (\S+)", page.read_text(), re.M) for page in (DOCS / "reference").glob("*.md")}
+    assert sum(map(len, shown.values())) > 30
+    gone = [name for names in shown.values() for name in names if importlib.util.find_spec(name) is None]
+    assert gone == []
+
+
 def options_of(verb: str) -> set[str]:
     """What a command understands, its own verbs included."""
     if verb == "fit":
-        return {f"--{name}" for name in OWN}
+        return {f"--{name}" for name in NAMES}
     found, parsers = set(), [importlib.import_module(f"lit_faces.{verb}").build_parser()]
     while parsers:
         for action in parsers.pop()._actions:
@@ -130,7 +159,7 @@ def unknown_words(text: str) -> list[str]:
             continue
         known = options_of(verb)
         for option in re.findall(r"(?<!\S)(--[\w.-]+)", rest):
-            of_fit = verb in ("fit", "folds") and (re.match(r"--(model|data|trainer)\.", option) or option[2:] in OWN)
+            of_fit = verb in ("fit", "folds") and (re.match(r"--(model|data|trainer)\.", option) or option[2:] in NAMES)
             wrong += [] if option in known or of_fit else [f"{verb} {option}"]
     return wrong
 

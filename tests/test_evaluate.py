@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from lit_faces.evaluate import figures, main
+from lit_faces.evaluate import main
+from lit_faces.metrics.detector import detector_figures
 from lit_faces.rendering.renderer import FaceRenderer
 from lit_faces.rendering.sets import write_folder
-from lit_faces.tasks.au_detector import Reading, load_detector
+from lit_faces.tasks.au_detector import load_detector
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +35,8 @@ def test_a_perfect_reading_is_perfect_and_what_is_not_coded_is_not_reported(peop
 
     faces = read_labelled(people, 64)
     faces.au_intensity[:, 0] = faces.au_occurrence[:, 0] = float("nan")
-    result = figures(load_detector("packaged"), faces, Reading(faces.au_intensity.nan_to_num(0.0)), resamples=20)
+    thresholds = load_detector("packaged").calibration.threshold
+    result = detector_figures(faces, faces.au_intensity.nan_to_num(0.0), thresholds, resamples=20)
     assert result["icc/AU06"] == pytest.approx(1) and result["mae/mean"] == pytest.approx(0, abs=1e-6)
     assert result["auc/AU06"] == 1 and torch.tensor(result["icc/AU01"]).isnan()
 

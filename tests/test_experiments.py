@@ -7,7 +7,7 @@ import yaml
 
 pytest.importorskip("lit_faces.fit")
 from lit_faces.fit import build
-from lit_faces.studies.study import Study
+from lit_faces.studies.description import Study
 
 ROOT = Path(__file__).resolve().parents[1]
 EXPERIMENTS = sorted((ROOT / "experiments").glob("*.y*ml"))

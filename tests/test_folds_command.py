@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 from lit_faces.fit import main as fit
-from lit_faces.folds import finished, gather, main
+from lit_faces.folds import main
 from lit_faces.prepare import main as prepare
 from lit_faces.rendering.renderer import FaceRenderer
 from lit_faces.rendering.sets import write_folder
+from lit_faces.runs.folds import finished, gather
 from tests.fake import bp4d, disfa, rafdb
 
 ROOT = Path(__file__).resolve().parents[1]

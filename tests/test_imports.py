@@ -15,6 +15,7 @@ ABOVE = {
     "tasks": set(),
     "reports": {"slurm"},
     "callbacks": {"tasks", "reports", "slurm"},
+    "runs": {"tasks", "reports", "callbacks", "slurm", "arguments", "command"},
     "persons": {"tasks", "reports"},
     "studies": {"tasks", "reports", "persons", "arguments"},
 }

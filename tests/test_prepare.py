@@ -11,6 +11,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -22,14 +24,17 @@ from data_modules.disfa import DISFA
 from data_modules.generated import Generated
 from data_modules.preparation import Settings, plan_units, prepare
 from lit_faces.core.facs import AU_INDEX
+from lit_faces.core.files import is_lock
 from lit_faces.core.shards import ShardSet, read_manifest
 from lit_faces.prepare import main
 from lit_faces.rendering.renderer import FaceRenderer
 from lit_faces.rendering.sets import write_folder, write_shards
+from tests.core.test_files import files_of_at_most
 from tests.fake import bp4d, disfa, rafdb
 from tests.fake.faces import framed, people, save
 
 ROOT = Path(__file__).resolve().parents[1]
+SLOW = float(os.environ.get("LIT_FACES_SLOW", "2"))  # how many times slower than a machine of one's own
 KILLS = int(os.environ.get("LIT_FACES_KILLS", "2"))
 
 
@@ -55,7 +60,8 @@ def run(root: Path, out: Path, *more: str, name: str = "disfa") -> int:
 
 def content(out: Path) -> dict[str, str]:
     """SHA-256 of everything that a preparation leaves."""
-    return {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(out.iterdir())}
+    files = [p for p in sorted(out.iterdir()) if not is_lock(p.name)]
+    return {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
 
 
 def test_labels_travel_and_faces_are_where_the_landmarks_say(raw: Path, done: Path) -> None:
@@ -118,7 +124,7 @@ def test_killed_at_random_moments_it_ends_with_the_same_bytes(raw: Path, done: P
             break
         before = len(list(out.glob("*.arrow"))) if out.is_dir() else 0
         process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        while process.poll() is None and not (out.is_dir() and any(out.glob(".*.tmp"))):
+        while process.poll() is None and not (out.is_dir() and any(out.glob(".*.tmp*"))):
             time.sleep(0.01)  # until it writes
         time.sleep(chance.uniform(0, 0.4))
         if process.poll() is None:
@@ -169,8 +175,8 @@ def test_a_full_disk_keeps_what_is_there_and_says_what_to_do(raw, done, tmp_path
 
     monkeypatch.setattr(preparation.ShardWriter, "close", full)
     assert run(raw / "DISFA", out) == 2
-    assert "no space left for shard-00002.tar; free some" in capsys.readouterr().err
-    assert len(list(out.glob("*.arrow"))) == 2 and not list(out.glob(".*.tmp"))
+    assert "shard-00002.tar: the disk is full: make room and run the same command again" in capsys.readouterr().err
+    assert len(list(out.glob("*.arrow"))) == 2 and not list(out.glob(".*.tmp*"))
     with pytest.raises(FileNotFoundError, match="interrupted: run the same command again"):
         ShardSet(out)
     monkeypatch.undo()
@@ -249,11 +255,114 @@ def test_many_damages_in_one_copy_are_all_listed_and_none_stops_the_run(tmp_path
     assert manifest["faces"] + unread + no_face == manifest["expected"] and manifest["faces"] > 0
 
 
-def test_one_preparation_of_a_folder_at_a_time(raw: Path, tmp_path: Path, capsys) -> None:
-    tmp_path.joinpath("out").mkdir()
-    with preparation._alone(tmp_path / "out"):
+def test_one_preparation_of_a_folder_at_a_time(raw: Path, done: Path, tmp_path: Path, capsys) -> None:
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "lit_faces.prepare", "disfa", "--root", str(raw / "DISFA"), "--out", str(out)]
+    command += ["--jobs", "1", "--shard-frames", "5"]
+    other = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    while other.poll() is None and not (out / "settings.json").exists():
+        time.sleep(0.01)
+    other.send_signal(signal.SIGSTOP)
+    try:
+        assert run(raw / "DISFA", out) == 2
+        assert f"another process is at work there (prepare, process {other.pid} on " in capsys.readouterr().err
+        assert run(raw / "DISFA", out, "--overwrite") == 2, "nothing is thrown away without the lock"
+        assert (out / "settings.json").exists()
+    finally:
+        other.send_signal(signal.SIGCONT)
+    began = time.monotonic()
+    other.send_signal(signal.SIGTERM)
+    said = other.communicate(timeout=30)[1]
+    assert other.returncode == 143 and time.monotonic() - began < 3 * SLOW
+    assert said.strip().splitlines()[-1].endswith("told to stop; the same command goes on where it stopped")
+    assert run(raw / "DISFA", out) == 0 and content(out) == content(done)
+
+
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_all_processes_soon_and_the_same_command_goes_on(raw, tmp_path, sent, code) -> None:
+    out, reader = tmp_path / "out", tmp_path / "ready"
+    script = (
+        "import os, sys, time; from data_modules import preparation; from data_modules.disfa import DISFA\n"
+        "from lit_faces.command import run_command; from pathlib import Path\n"
+        "class Slow(DISFA):\n"
+        "    def pictures(self, clip):\n"
+        "        Path(sys.argv[3]).write_text(str(os.getpid())); time.sleep(120)\n"
+        "        yield from super().pictures(clip)\n"
+        "if __name__ == '__main__':\n"
+        "    reader = Slow(Path(sys.argv[1]))\n"
+        "    settings = preparation.Settings(unit=5)\n"
+        "    work = lambda: preparation.prepare(reader, Path(sys.argv[2]), settings, reader.clips(), jobs=2)\n"
+        "    raise SystemExit(run_command('prepare', work))\n"
+    )
+    (tmp_path / "slow.py").write_text(script)
+    command = [sys.executable, str(tmp_path / "slow.py"), str(raw / "DISFA"), str(out), str(reader)]
+    process = subprocess.Popen(command, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, stderr=subprocess.PIPE)
+    while process.poll() is None and not (reader.exists() and reader.read_text()):
+        time.sleep(0.02)
+    began = time.monotonic()
+    process.send_signal(sent)
+    assert process.wait(60) == code and time.monotonic() - began < 3 * SLOW
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(reader.read_text()), 0)
+    assert process.stderr is not None and b"Traceback" not in process.stderr.read()
+
+
+def test_a_place_that_is_too_small_or_read_only_is_a_line(raw: Path, tmp_path: Path, capsys) -> None:
+    with files_of_at_most(20_000):
         assert run(raw / "DISFA", tmp_path / "out") == 2
-    assert "another preparation is writing here" in capsys.readouterr().err
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "error:" in line]
+    assert "shard-00000.tar" in line and "largest size" in line
+    assert not list((tmp_path / "out").glob(".*.tmp*"))
+    for options, says in (("ro", "read-only"), ("size=40k", "the disk is full")):
+        with mounted(tmp_path / "small", options):
+            assert run(raw / "DISFA", tmp_path / "small" / "out") == 2
+            (line,) = [line for line in capsys.readouterr().err.splitlines() if "error:" in line]
+            assert says in line and str(tmp_path / "small") in line
+
+
+@contextmanager
+def mounted(folder: Path, options: str) -> Iterator[None]:
+    """A small or read-only file system; whoever may not mount one skips."""
+    folder.mkdir(exist_ok=True)
+    command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
+    if shutil.which("mount") is None or subprocess.run(command, capture_output=True, check=False).returncode:
+        pytest.skip("no leave to mount a file system")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_files_that_are_not_ours_are_neither_overwritten_nor_removed(
+    raw: Path, done: Path, tmp_path: Path, capsys
+) -> None:
+    (tmp_path / "new").mkdir()
+    (tmp_path / "new" / "shard-00001.tar").write_text("mine")
+    assert run(raw / "DISFA", tmp_path / "new", "--overwrite") == 2
+    assert "shard-00001.tar: was not written by `prepare`" in capsys.readouterr().err
+    assert (tmp_path / "new" / "shard-00001.tar").read_text() == "mine"
+    out = Path(shutil.copytree(done, tmp_path / "out"))
+    (out / "shard-90000.tar").write_text("mine")
+    settings = json.loads((out / "settings.json").read_text())
+    (tmp_path / "outside").write_text("mine")
+    (out / "settings.json").write_text(json.dumps({**settings, "files": [*settings["files"], "../outside"]}))
+    assert run(raw / "DISFA", out, "--overwrite") == 2
+    assert "'../outside', which leads out of the folder; nothing was removed" in capsys.readouterr().err
+    assert (tmp_path / "outside").exists() and (out / "shard-00000.tar").exists()
+    (out / "settings.json").write_text(json.dumps(settings))
+    assert run(raw / "DISFA", out, "--overwrite", "--size", "64") == 0
+    assert (out / "shard-90000.tar").read_text() == "mine"
+
+
+def test_shards_that_are_too_many_go(raw: Path, done: Path, tmp_path: Path) -> None:
+    reader, out = DISFA(raw / "DISFA"), Path(shutil.copytree(done, tmp_path / "out"))
+    clips = reader.clips()
+    selection = {"subjects": None, "limit": None}
+    few = prepare(reader, out, Settings(unit=5), clips[:1], selection=selection)
+    assert sorted(p.name for p in out.glob("shard-*.tar")) == [
+        f"shard-{k:05d}.tar" for k in range(-(-few.expected // 5))
+    ]
+    assert json.loads((out / "settings.json").read_text())["files"].count("shard-00004.tar") == 0
 
 
 def test_other_settings_need_another_folder(raw: Path, done: Path, tmp_path: Path, capsys) -> None:
@@ -333,7 +442,8 @@ def test_generated_sets_are_taken_as_they_are(tmp_path: Path, form: str) -> None
         shard = next((tmp_path / "faces").glob("*.tar"))
         shard.write_bytes(shard.read_bytes()[:40_000])
         reader = Generated(tmp_path / "faces")
-        assert len(reader.clips()) >= 0 and "damaged or cut short" in reader.problems[0].reason
+        assert [len(clip) for clip in reader.clips()] == [1]  # what is whole is read
+        assert "damaged or cut short after 1 faces" in reader.problems[0].reason
 
 
 def test_a_folder_of_photographs_with_and_without_labels(tmp_path: Path, capsys) -> None:
@@ -362,7 +472,8 @@ def test_a_folder_of_photographs_with_and_without_labels(tmp_path: Path, capsys)
         (["disfaa", "--root", ".", "--out", "x"], "no data set 'disfaa'; did you mean disfa?"),
         (["disfa", "--root", "nowhere", "--out", "x"], "no such folder"),
         (["disfa", "--root", "tests", "--out", "x"], "unpack ActionUnit_Labels.zip"),
-        (["folder", "--root", "tests"], "no pictures"),
+        (["folder", "--root", "tests", "--out", "x"], "no pictures"),
+        (["folder", "--root", "tests"], "--out is missing"),
     ],
 )
 def test_what_cannot_be_is_said_in_a_line(argv: list[str], says: str, capsys, monkeypatch) -> None:

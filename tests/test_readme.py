@@ -9,7 +9,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 CI = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
 SETUP = "python3 -m venv .venv && . .venv/bin/activate && pip install -r requirements.txt"
 MAIN_JOB = f"{SETUP} && python -m lit_faces.fit experiments/au6_17.yaml"
-TESTS = f"{SETUP} -e '.[test]' && python -m pytest"
+TESTS = f"{SETUP} -e '.[test]' && python -m pytest -n 2"
 
 
 def blocks() -> list[str]:

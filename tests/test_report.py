@@ -8,6 +8,7 @@ import torch
 from lit_faces import report
 from lit_faces.core.facs import AU_KEYS
 from lit_faces.reports.pictures import save_png
+from lit_faces.reports.runs import read_runs
 
 
 def run_folder(path, icc, revision):
@@ -31,7 +32,8 @@ def test_two_runs_side_by_side(tmp_path, capsys):
     assert "a/20261123" in text and "<td>0.5</td><td>0.75</td>" in text and "git/revision" in text
     assert text.count("data:image/png") == 5  # two pictures of two runs, and the curves
     assert "panels/val</figcaption>" in text and "wandb" not in text
-    runs = report.read_runs([one, other])
+    runs, left_out = read_runs([one, other])
+    assert left_out == []
     assert runs[0].pictures["panels/val"].name == "val-000200.png"  # the last of the series
     assert runs[0].curves == {"val/l1": [(1.0, 0.5), (3.0, 0.25)]}
 
@@ -42,13 +44,31 @@ def test_one_run_into_its_own_folder(tmp_path):
     assert "1 more pictures" in (path / "report.html").read_text()
 
 
+def test_runs_that_are_not_finished_are_named_and_left_out(tmp_path, capsys):
+    good = run_folder(tmp_path / "good", 0.5, "x")
+    (running := tmp_path / "running" / "checkpoints").mkdir(parents=True)
+    half, deep, other = (run_folder(tmp_path / name, 0.25, "y") for name in ("half", "deep", "other"))
+    (half / "results.json").write_text((half / "results.json").read_text()[:80])
+    (deep / "results.json").write_text("[" * 100_000)
+    (other / "results.json").write_text("[1, 2]")
+    folders = [str(path) for path in (good, running.parent, half, deep, other)]
+    assert report.main([*folders, "--out", str(tmp_path / "r.html")]) == 0
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 4 and all(line.startswith("python -m lit_faces.report: left out: ") for line in said)
+    assert "running: not finished: no results.json" in said[0] and "half/results.json: damaged" in said[1]
+    text = (tmp_path / "r.html").read_text()
+    assert "<td>0.5</td>" in text and "0.25" not in text
+    assert report.main(folders[1:]) == 2
+    assert len(lines := capsys.readouterr().err.splitlines()) == 1 and "no finished run" in lines[0]
+
+
 def test_what_is_no_run(tmp_path, capsys):
-    run_folder(tmp_path / "smoke" / "20261123", 0.5, "x")
+    path = run_folder(tmp_path / "smoke" / "20261123", 0.5, "x")
     assert report.main([str(tmp_path / "smoke")]) == 2
-    assert "did you mean" in capsys.readouterr().err
-    (tmp_path / "bad").mkdir()
-    (tmp_path / "bad" / "results.json").write_text("{")
-    assert report.main([str(tmp_path / "bad")]) == 2
-    assert "damaged" in capsys.readouterr().err
+    assert f"did you mean {path}?" in capsys.readouterr().err
+    assert report.main([str(path), str(tmp_path / "smok")]) == 2  # a slip of the pen, not a run that goes on
+    assert "smok: no such folder" in capsys.readouterr().err
+    assert report.main([str(path), "--pictures", "-1"]) == 2
+    assert "--pictures" in capsys.readouterr().err
     with pytest.raises(ValueError, match="named twice"):
-        report.read_runs([tmp_path / "smoke" / "20261123"] * 2)
+        read_runs([path] * 2)

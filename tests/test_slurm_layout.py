@@ -1,13 +1,17 @@
 """What fit makes of SLURM's environment, without a SLURM."""
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from lit_faces import fit, slurm
+from lit_faces import slurm
 from lit_faces.arguments import UsageError
-from lit_faces.callbacks import requeue
+from lit_faces.callbacks import leaving
+from lit_faces.core.signals import Signals
 from lit_faces.reports.tracking import default_wandb_mode
+from lit_faces.runs import folder
+from lit_faces.runs.plan import Plan
 
 TASK = {
     "SLURM_JOB_ID": "77", "SLURM_NTASKS": "8", "SLURM_NTASKS_PER_NODE": "4", "SLURM_NNODES": "2", "SLURM_STEP_ID": "0",
@@ -77,17 +81,17 @@ def leave_checkpoint(run, name: str) -> str:
 def test_what_was_reached_since_counts_more_than_an_older_checkpoint_to_go_on_from(job, monkeypatch) -> None:
     run = job / "20260101-000000"
     older = leave_checkpoint(run, "older.ckpt")
-    assert fit._Plan(["small.yaml", "--resume", older]).resume == older, "nothing since"
+    assert Plan(["small.yaml", "--resume", older]).resume == Path(older), "nothing since"
     leave_checkpoint(run, "last.ckpt")
-    assert fit._Plan(["small.yaml", "--resume", older]).resume == str(run)
+    assert Plan(["small.yaml", "--resume", older]).resume == run
     monkeypatch.delenv("SLURM_RESTART_COUNT")
-    assert fit._Plan(["small.yaml", "--resume", older]).resume == older, "the job's first start does as it was told"
+    assert Plan(["small.yaml", "--resume", older]).resume == Path(older), "the job's first start does as it was told"
 
 
-def plan_of(*words: str) -> fit._Plan:
-    """What fit makes of the words, and the folder that it would take."""
-    plan = fit._Plan(["small.yaml", *words])
-    fit._own(plan)
+def plan_of(*words: str) -> Plan:
+    """What fit makes of the words, and the folder that it takes."""
+    plan = Plan(["small.yaml", *words])
+    folder.sign(plan.root, plan.command)
     return plan
 
 
@@ -100,9 +104,9 @@ def test_each_command_of_a_shell_in_a_job_has_its_own_folder(job, monkeypatch) -
     assert again.resume is None and not again.done, "typed again: another run"
     monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
     assert plan_of("--trainer.max_epochs", "2").root.name == "slurm-77.3", "requeued: each its own"
-    assert plan_of().resume == str(first.root) and not plan_of().done
+    assert plan_of().resume == first.root and not plan_of().done
     (first.root / "results.json").write_text("{}")
-    assert fit._Plan(["small.yaml"]).done
+    assert Plan(["small.yaml"]).done
 
 
 def test_two_commands_of_one_step_of_several_tasks_need_names(job, monkeypatch) -> None:
@@ -122,7 +126,7 @@ def test_a_folder_where_another_job_is_at_work_is_left_alone(job, monkeypatch) -
         plan_of("--resume", str(run))
     monkeypatch.setattr(slurm, "in_queue", lambda number: False)
     assert plan_of("--resume", str(run)).root == run and (run / "job.txt").read_text() == "78"
-    assert (run / "command.txt").read_text() == fit._Plan(["small.yaml"]).command, "what it is, not how it was resumed"
+    assert (run / "command.txt").read_text() == Plan(["small.yaml"]).command, "what it is, not how it was resumed"
 
 
 def test_wandb_is_offline_in_a_job_unless_told(job, monkeypatch) -> None:
@@ -138,14 +142,14 @@ def test_wandb_is_offline_in_a_job_unless_told(job, monkeypatch) -> None:
 
 def test_agreements_come_every_few_seconds_of_the_slowest_rank(monkeypatch) -> None:
     now, asked, mine = [0.0], [], 0.5
-    monkeypatch.setattr(requeue.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(leaving.time, "monotonic", lambda: now[0])
 
     def both(value):
         asked.append(now[0])
         return [value, (False, False, 1.0)]  # the other rank takes a second a batch
 
-    monkeypatch.setattr(requeue, "gather", both)
-    callback = requeue.Requeue(None, seconds=5.0, signals=slurm.Signals())  # type: ignore[arg-type]
+    monkeypatch.setattr(leaving, "gather", both)
+    callback = leaving.Leaving(None, seconds=5.0, signals=Signals())  # type: ignore[arg-type]
     for batch in range(30):
         now[0] += mine
         callback.on_train_batch_end(None, None, None, None, batch)  # type: ignore[arg-type]
@@ -154,11 +158,10 @@ def test_agreements_come_every_few_seconds_of_the_slowest_rank(monkeypatch) -> N
 
 @pytest.mark.parametrize("mine", [21, 20])
 def test_ranks_agree_only_where_all_have_a_batch(mine: int, monkeypatch) -> None:
-    monkeypatch.setattr(requeue, "gather", lambda value: [[21.0], [20.0]])
-    monkeypatch.setattr(requeue.signal, "signal", lambda *_: None)
+    monkeypatch.setattr(leaving, "gather", lambda value: [[21.0], [20.0]])
     found: list[int] = []
-    monkeypatch.setattr(requeue.Requeue, "_agree", lambda self, trainer, save: found.append(batch))
-    callback = requeue.Requeue(None, signals=slurm.Signals())  # type: ignore[arg-type]
+    monkeypatch.setattr(leaving.Leaving, "_agree", lambda self, trainer, save: found.append(batch))
+    callback = leaving.Leaving(None, signals=Signals())  # type: ignore[arg-type]
     trainer = SimpleNamespace(num_test_batches=[mine], num_val_batches=[mine], sanity_checking=False)
     for start, end in (
         (callback.on_test_start, callback.on_test_batch_end),

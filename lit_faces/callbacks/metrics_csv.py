@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import csv
-import os
 from pathlib import Path
 from typing import Any
 
 from pytorch_lightning.loggers.logger import Logger
 from pytorch_lightning.utilities import rank_zero_only
+
+from lit_faces.core.csv_files import csv_bytes, read_own
+from lit_faces.core.files import replace_file
 
 
 class MetricsCSV(Logger):
@@ -25,8 +26,7 @@ class MetricsCSV(Logger):
         self.file = self.folder / "metrics.csv"
         self.rows: list[dict[str, Any]] = []
         if keep_until is not None and self.file.is_file():
-            with self.file.open(newline="") as file:
-                self.rows = [row for row in csv.DictReader(file) if int(row["step"]) < keep_until]
+            self.rows = [row for row in _whole_rows(self.file) if int(row["step"]) < keep_until]
         self.columns = list(dict.fromkeys(name for row in self.rows for name in row)) or ["step"]
         self._written = 0  # rows of the file that are up to date
         self._dirty_header = True
@@ -72,23 +72,21 @@ class MetricsCSV(Logger):
         """Append the new rows; a new column rewrites the file, atomically."""
         if self._written == len(self.rows) and not self._dirty_header:
             return
-        self.folder.mkdir(parents=True, exist_ok=True)
         if self._dirty_header:
-            temporary = self.file.with_suffix(".tmp")
-            self._write(temporary, "w", self.rows, header=True)
-            os.replace(temporary, self.file)
+            replace_file(self.file, csv_bytes(self.columns, self.rows))
         else:
-            self._write(self.file, "a", self.rows[self._written :], header=False)
+            with self.file.open("ab") as file:
+                file.write(csv_bytes(self.columns, self.rows[self._written :], header=False))
         self._written, self._dirty_header = len(self.rows), False
-
-    def _write(self, path: Path, mode: str, rows: list[dict[str, Any]], header: bool) -> None:
-        with path.open(mode, newline="") as file:
-            writer = csv.DictWriter(file, self.columns)
-            if header:
-                writer.writeheader()
-            writer.writerows(rows)
 
     @rank_zero_only
     def finalize(self, status: str) -> None:
         """Write what is left."""
         self.save()
+
+
+def _whole_rows(file: Path) -> list[dict[str, Any]]:
+    """The rows of a file; the last one not, where a kill or a full disk has cut it short."""
+    data = file.read_bytes()
+    rows: list[dict[str, Any]] = list(read_own(data[: data.rfind(b"\n") + 1])[1])
+    return [row for row in rows if (row.get("step") or "").isdigit()]

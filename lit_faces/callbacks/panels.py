@@ -11,6 +11,7 @@ from pytorch_lightning.callbacks import Callback
 from torch import Tensor
 
 from lit_faces.core.facs import AUS, MAX_INTENSITY
+from lit_faces.core.provenance import text_chunks
 from lit_faces.core.sample import FaceBatch, to_uint8
 from lit_faces.models.conditioning import PARTS, au_masks
 from lit_faces.models.generators.output import GeneratorOutput
@@ -194,7 +195,7 @@ class Panels(Callback):
         source, target = (join([pair[side] for pair in pairs]) for side in (0, 1))
         output = pl_module.reenact(source.to(pl_module.device), target.landmarks, target.au_intensity)  # type: ignore[operator]
         path = Path(trainer.default_root_dir) / "panels" / f"{stage}-{trainer.global_step:06d}.png"
-        save_png(draw_panel(source, target, output), path)
+        save_png(draw_panel(source, target, output), path, text_chunks())
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draw."""

@@ -14,9 +14,12 @@ from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.utilities import rank_zero_warn
 from torch import Tensor
 
+from lit_faces.core.classes import find_class
 from lit_faces.core.facs import AU_INDEX, MAX_INTENSITY, NUM_AUS, au_key, index_of
 from lit_faces.core.photos import source_from_photo
+from lit_faces.core.provenance import text_chunks
 from lit_faces.core.sample import FaceBatch, collate, to_uint8
+from lit_faces.rendering.heads import Renderer
 from lit_faces.rendering.motion import move_landmarks
 from lit_faces.reports.pictures import CAPTION, cell_size, paste, save_png, write
 from lit_faces.tasks.au_detector import AUDetector, load_detector
@@ -96,8 +99,8 @@ class Truth:
         if not self.options or not rendered or not digits.isdigit() or not name.endswith(str(self.options["seed"])):
             return None
         if self._renderer is None:
-            module, _, attribute = self.path.rpartition(".")
-            self._renderer = getattr(importlib.import_module(module), attribute)(**self.options)
+            found: Any = find_class(self.path, "renderer", Renderer)
+            self._renderer = found(**self.options)
         frame = source.frame[:1].cpu().expand(STEPS)
         scene = frame // self.frames if self.frames else torch.zeros_like(frame)
         who = torch.full((STEPS,), int(digits))
@@ -155,7 +158,7 @@ class AUStrips(Callback):
         for number in self.aus:
             rows = _rows(name, source, number, pl_module, None, Truth(None))
             path = Path(trainer.default_root_dir) / "strips" / f"val-{au_key(number)}-{trainer.global_step:06d}.png"
-            save_png(draw_strips(rows, number), path)
+            save_png(draw_strips(rows, number), path, text_chunks())
 
     def on_test_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Forget the people of an earlier test."""
@@ -193,10 +196,10 @@ class AUStrips(Callback):
             rows = []
             for name, source in people.items():
                 rows += _rows(name, source, number, pl_module, judge, truth)
-            save_png(draw_strips(rows, number), folder / f"{au_key(number)}.png")
+            save_png(draw_strips(rows, number), folder / f"{au_key(number)}.png", text_chunks())
             if photo is not None:
                 rows = _rows(photo.subject[0], photo, number, pl_module, judge, truth)
-                save_png(draw_strips(rows, number), folder / f"{au_key(number)}-photo.png")
+                save_png(draw_strips(rows, number), folder / f"{au_key(number)}-photo.png", text_chunks())
 
 
 def _judge(pl_module: LightningModule) -> AUDetector | None:

@@ -1,1 +1,1 @@
-"""Learn a new person and forget nobody: penalties, and what they are measured from. No trainer in here."""
+"""Learn a new person and keep the others: penalties, and what they are measured from. No trainer in here."""

@@ -27,10 +27,11 @@ from lit_faces.continual.per_sample import (
     Directions,
     batches,
     check_arguments,
-    check_outputs,
     evaluating,
+    outputs_of,
     squared_gradients,
 )
+from lit_faces.core.ranks import gather, place
 
 Kind = Literal["exact", "empirical", "batched"]
 Mode = Literal["separate", "online"]
@@ -167,8 +168,7 @@ def _batched(
     with evaluating(model):
         sums = {name: torch.zeros_like(p) for name, p in parameters.items()}
         for x, *more in batches(model, (inputs, *extras), batch_size):
-            outputs = model(x)
-            check_outputs(outputs, len(x))
+            outputs = outputs_of(model, x)
             direction = residual(outputs.detach(), *more)[0] / len(x)
             found = torch.autograd.grad(outputs, list(parameters.values()), direction, allow_unused=True)
             for total, gradient in zip(sums.values(), found):
@@ -176,6 +176,10 @@ def _batched(
                     total += gradient.square()
             count += 1
     return {name: value.div_(count) for name, value in sums.items()}
+
+
+def _precision(parameter: Tensor) -> torch.dtype:
+    return torch.promote_types(parameter.dtype, torch.float32)
 
 
 class EWC(QuadraticPenalty):
@@ -219,40 +223,86 @@ class EWC(QuadraticPenalty):
         self.mode, self.decay = mode, decay
         self.likelihood, self.kind, self.batch_size = likelihood, kind, batch_size
 
+    @property
+    def takes_fisher(self) -> bool:  # type: ignore[override]  # a fact of the instance here
+        """Whether the Fisher information is the one that the detector ships with: exact and Gaussian."""
+        return (self.likelihood, self.kind) == ("gaussian", "exact")
+
     def consolidate(
-        self, module: nn.Module, inputs: Tensor, targets: Tensor | None = None, mask: Tensor | None = None
+        self,
+        module: nn.Module,
+        inputs: Tensor | None = None,
+        targets: Tensor | None = None,
+        mask: Tensor | None = None,
     ) -> None:
         """Remember the task that was just learnt, from some of its samples; a few hundred are enough.
 
+        In a distributed run all ranks call it, each with its own samples, however many, none included; what is kept is
+        the mean over all of them, the same on every rank.
+
         Args:
             module: maps inputs to outputs (n, K); the module that :meth:`penalty` will be asked about.
-            inputs: (N, ...).
+            inputs: (N, ...); with one process N >= 1.
             targets: see :func:`fisher_diagonal`; also ``mask``.
             mask: outputs that count.
 
         Raises:
             ValueError: see :func:`fisher_diagonal`.
+            RuntimeError: another rank has failed; says how.
         """
-        fisher = fisher_diagonal(module, inputs, self.likelihood, self.kind, targets, self.batch_size, mask)
+        if inputs is None:
+            raise ValueError("EWC: consolidate measures on samples: give inputs")
+        if place()[1] == 1:
+            fisher = fisher_diagonal(module, inputs, self.likelihood, self.kind, targets, self.batch_size, mask)
+        else:
+            fisher = self._fisher_of_all_ranks(module, inputs, targets, mask)
         self.add_task(module, fisher)
+
+    def _fisher_of_all_ranks(
+        self, module: nn.Module, inputs: Tensor, targets: Tensor | None, mask: Tensor | None
+    ) -> dict[str, Tensor]:
+        """Mean over the samples of all ranks. A rank that fails says so, or the others would wait for it for ever."""
+        fisher: dict[str, Tensor] = {}
+        failure: Exception | None = None
+        if len(inputs):
+            try:
+                fisher = fisher_diagonal(module, inputs, self.likelihood, self.kind, targets, self.batch_size, mask)
+            except Exception as error:
+                failure = error
+        shares = -(-len(inputs) // self.batch_size) if self.kind == "batched" else len(inputs)
+        heard = gather((shares, None if failure is None else f"{type(failure).__name__}: {failure}"))
+        if failure is not None:
+            raise failure
+        for rank, (_, told) in enumerate(heard):
+            if told is not None:
+                raise RuntimeError(f"EWC: rank {rank} could not find its Fisher information: {told}")
+        total = sum(count for count, _ in heard)
+        if not total:
+            raise ValueError("inputs: expected at least one sample on some rank, got none")
+        for name, parameter in module.named_parameters():
+            if parameter.requires_grad:
+                value = fisher.get(name, torch.zeros_like(parameter, dtype=_precision(parameter)))
+                fisher[name] = value.detach().mul(shares / total)
+                torch.distributed.all_reduce(fisher[name])
+        return fisher
 
     @torch.inference_mode(False)  # what is kept outlives a validation hook
     @torch.no_grad()
-    def add_task(self, module: nn.Module, fisher: Mapping[str, Tensor]) -> None:
+    def add_task(self, module: nn.Module, importance: Mapping[str, Tensor]) -> None:
         """Remember a task whose Fisher information is known already, at the module's parameters.
 
         Args:
             module: as the task left it.
-            fisher: by name of parameter, its shape.
+            importance: Fisher information by name of parameter, its shape.
 
         Raises:
             ValueError: names or shapes that the module does not have.
         """
-        parameters = self.matching(module, fisher)
+        parameters = self.matching(module, importance)
         for known in self.importance.values():
             known *= self.decay
         for name, parameter in parameters.items():
-            new, here = fisher[name].to(parameter.device), parameter.detach().clone()
+            new, here = importance[name].to(parameter.device), parameter.detach().clone()
             if name not in self.importance:
                 self.importance[name], self.anchor[name] = new.clone(), here
                 continue

@@ -39,7 +39,13 @@ class QuadraticPenalty:
     Args:
         strength: lambda, at least 0.
 
+    A penalty of one's own says in :meth:`consolidate` how importances are found; the signature is the same for all.
+
     Attributes:
+        at_start: whether it is consolidated on what was known before the first task (by
+            :class:`lit_faces.persons.learner.PersonalLearner`).
+        after_each: whether it is consolidated after each task.
+        takes_fisher: whether :meth:`add_task` may be given the exact Gaussian Fisher information that was found before.
         importance: name -> tensor of the parameter's shape, at least 0.
         anchor: name -> where the parameter is held.
         constant: float64 scalar, see the module's formula.
@@ -49,6 +55,10 @@ class QuadraticPenalty:
         ValueError: negative strength.
     """
 
+    at_start = True
+    after_each = True
+    takes_fisher = False
+
     def __init__(self, strength: float = 1.0) -> None:
         if not strength >= 0:
             raise ValueError(f"strength: expected a number >= 0, got {strength}")
@@ -57,6 +67,44 @@ class QuadraticPenalty:
         self.anchor: dict[str, Tensor] = {}
         self.constant = torch.zeros((), dtype=torch.float64)
         self.tasks = 0
+
+    def consolidate(
+        self,
+        module: nn.Module,
+        inputs: Tensor | None = None,
+        targets: Tensor | None = None,
+        mask: Tensor | None = None,
+    ) -> None:
+        """Remember the task that was just learnt: find importances, and hold the parameters where they are.
+
+        Args:
+            module: maps inputs to outputs (n, K); the module that :meth:`penalty` will be asked about.
+            inputs: (N, ...), some samples of the task; penalties that measure nothing on samples do not read them.
+            targets: (N, K), NaN = not coded; likewise.
+            mask: bool (K,) or (N, K), the outputs that count; likewise.
+
+        Raises:
+            NotImplementedError: a child that does not say how.
+        """
+        raise NotImplementedError(f"{type(self).__name__}: consolidate must say how importances are found")
+
+    @torch.inference_mode(False)  # what is kept outlives a validation hook
+    @torch.no_grad()
+    def add_task(self, module: nn.Module, importance: Mapping[str, Tensor]) -> None:
+        """Remember a task whose importances are known: they add up, and the parameters are held where they are.
+
+        Args:
+            module: as the task left it.
+            importance: by name of parameter, its shape, at least 0.
+
+        Raises:
+            ValueError: names or shapes that the module does not have.
+        """
+        for name, parameter in self.matching(module, importance).items():
+            new, known = importance[name].detach().to(parameter.device), self.importance.get(name)
+            self.importance[name] = new.clone() if known is None else known.to(parameter.device) + new
+            self.anchor[name] = parameter.detach().clone()
+        self.tasks += 1
 
     def penalty(self, module: nn.Module) -> Tensor:
         """The penalty at the module's parameters: a scalar with a graph.
@@ -89,11 +137,16 @@ class QuadraticPenalty:
                 parameter.grad = torch.zeros_like(parameter)
             parameter.grad.add_((importance * (parameter - anchor)).to(parameter.grad), alpha=self.strength)
 
-    def before_step(self, module: nn.Module) -> None:
-        """Look at the gradients of the loss before an optimiser step; nothing to do for most penalties."""
+    def before_step(self, module: nn.Module, only: Iterable[Tensor] | None = None) -> None:
+        """Look at the gradients of the loss before an optimiser step; nothing to do for most penalties.
 
-    def after_step(self, module: nn.Module) -> None:
-        """Look at the parameters after that step."""
+        Args:
+            module: its parameters are matched by name.
+            only: the parameters that step (those of one optimiser); None means all.
+        """
+
+    def after_step(self, module: nn.Module, only: Iterable[Tensor] | None = None) -> None:
+        """Look at the parameters after that step, ``only`` as before."""
 
     def state_dict(self) -> dict[str, Tensor]:
         """Contiguous tensors only, so that safetensors and ``torch.load(weights_only=True)`` can hold it."""
@@ -177,6 +230,8 @@ class L2SP(QuadraticPenalty):
         ValueError: negative strength, or new parameters without a strength above 0.
     """
 
+    after_each = False  # the starting point stays where it was
+
     def __init__(self, strength: float = 1.0, strength_new: float = 0.0, new: Sequence[str] = ()) -> None:
         super().__init__(strength)
         if strength_new < 0 or (strength_new > 0 and not (strength > 0 and new)):
@@ -188,8 +243,14 @@ class L2SP(QuadraticPenalty):
 
     @torch.inference_mode(False)
     @torch.no_grad()
-    def consolidate(self, module: nn.Module) -> None:
-        """Make the module's parameters of now the starting point.
+    def consolidate(
+        self,
+        module: nn.Module,
+        inputs: Tensor | None = None,
+        targets: Tensor | None = None,
+        mask: Tensor | None = None,
+    ) -> None:
+        """Make the module's parameters of now the starting point; samples are not read.
 
         Raises:
             ValueError: nothing is trainable.
@@ -224,6 +285,8 @@ class SI(QuadraticPenalty):
         ValueError: negative strength, or damping not above 0.
     """
 
+    at_start = False  # no step was seen yet
+
     def __init__(self, strength: float = 0.2, damping: float = 0.1) -> None:
         super().__init__(strength)
         if not damping > 0:
@@ -234,29 +297,39 @@ class SI(QuadraticPenalty):
         self._pending: dict[str, tuple[Tensor, Tensor]] = {}  # gradient and parameter before the step
 
     @torch.no_grad()
-    def before_step(self, module: nn.Module) -> None:
+    def before_step(self, module: nn.Module, only: Iterable[Tensor] | None = None) -> None:
         """Keep gradients and parameters; call when ``.grad`` is complete and holds no penalty."""
-        self._pending = {}
+        wanted = None if only is None else {id(parameter) for parameter in only}
         for name, parameter in _trainable(module).items():
             if name not in self.start:
                 self.start[name], self.path[name] = parameter.detach().clone(), torch.zeros_like(parameter)
-            if parameter.grad is not None:
-                self._pending[name] = parameter.grad.clone(), parameter.detach().clone()
+            if wanted is None or id(parameter) in wanted:
+                self._pending.pop(name, None)
+                if parameter.grad is not None:
+                    self._pending[name] = parameter.grad.clone(), parameter.detach().clone()
 
     @torch.no_grad()
-    def after_step(self, module: nn.Module) -> None:
+    def after_step(self, module: nn.Module, only: Iterable[Tensor] | None = None) -> None:
         """Add the step to the path."""
-        parameters = dict(module.named_parameters())
-        for name, (gradient, before) in self._pending.items():
-            moved = parameters[name] - before
+        wanted = None if only is None else {id(parameter) for parameter in only}
+        for name, parameter in module.named_parameters():
+            if name not in self._pending or (wanted is not None and id(parameter) not in wanted):
+                continue
+            gradient, before = self._pending.pop(name)
+            moved = parameter - before
             # a step that was skipped for infinite gradients moves nothing, and 0 * inf is not 0
             self.path[name] = self.path[name].to(moved.device) - torch.where(moved == 0, 0.0, gradient * moved)
-        self._pending = {}
 
     @torch.inference_mode(False)
     @torch.no_grad()
-    def consolidate(self, module: nn.Module) -> None:
-        """End the task: turn the path into importances, hold the parameters where they are, start the next path.
+    def consolidate(
+        self,
+        module: nn.Module,
+        inputs: Tensor | None = None,
+        targets: Tensor | None = None,
+        mask: Tensor | None = None,
+    ) -> None:
+        """End the task: turn the path into importances, hold the parameters, start the next path; no samples are read.
 
         Raises:
             ValueError: no step was seen, or the parameters have other names or shapes.
@@ -345,8 +418,14 @@ class LwF:
         self.strength, self.likelihood, self.temperature = strength, likelihood, temperature
         self.old: nn.Module | None = None
 
-    def consolidate(self, module: nn.Module) -> None:
-        """Freeze a copy of the module as it is now."""
+    def consolidate(
+        self,
+        module: nn.Module,
+        inputs: Tensor | None = None,
+        targets: Tensor | None = None,
+        mask: Tensor | None = None,
+    ) -> None:
+        """Freeze a copy of the module as it is now; samples are not read."""
         self.old = copy.deepcopy(module).eval().requires_grad_(False)
 
     def penalty(self, module: nn.Module, inputs: Tensor, outputs: Tensor | None = None) -> Tensor:

@@ -1,40 +1,45 @@
-r"""Squares of the gradients of single samples, without a loop over samples.
+r"""Squares of the gradients of single samples, without a loop over samples where that can be had.
 
     sum over samples n and directions v of  (J_n^T c_nv)^2        J_n = d outputs_n / d theta, c_nv in output space
 
-One backward pass of a whole batch gives the gradient at the output of every layer.  Where a layer multiplies its input
-by its weight (linear, convolution, affine part of a norm), the gradient of sample n is one small matrix product:
+There are three ways, and each parameter takes the first that is right for it:
 
-    rows (O, L) @ columns (L, I)      L = places where the weight is used (pixels, tokens)
+    products     one backward pass of a whole batch gives the gradient at the output of every layer. Where a layer
+                 multiplies its input by its weight (linear, convolution, affine part of a norm), the gradient of sample
+                 n is one small matrix product, rows (O, L) @ columns (L, I), L = places where the weight is used; so it
+                 costs no more arithmetic than an ordinary backward pass (:mod:`lit_faces.continual.products`)
+    torch.func   vmap over samples of vjp, for any other use (scales, tokens, tied weights)
+    loop         a backward pass a sample and a direction: the definition
 
-so it costs no more arithmetic than an ordinary backward pass.  Such layers are found by watching the *operations* of
-one forward pass, not the module types, so subclasses, functional calls and in-place activations make no difference.
-Parameters that are used in any other way (scales, tokens, recurrent or tied weights) go through :mod:`torch.func`.
+vmap refuses some layers (recurrent ones, ``.item()``, custom functions) and batches others wrongly without a word
+(PReLU). So both fast ways are compared with the loop, on a few of the samples, before they are believed; what differs
+or is refused goes through the loop, and a warning says so.
 """
 
 from __future__ import annotations
 
 import contextlib
 import sys
-from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
-from math import prod
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-import torch.nn.functional as functional
 from torch import Tensor, nn
-from torch.autograd.graph import GradientEdge, get_gradient_edge
 from torch.func import functional_call, vjp, vmap
 from torch.overrides import TorchFunctionMode
-from torch.utils._pytree import tree_leaves
+
+from lit_faces.continual.products import Watch, add_squares, at_least_single
 
 #: Directions whose gradients are multiplied in one go, so that a layer's input is unfolded and read once for all.
 _TOGETHER = 4
+#: Samples and random directions of the comparison with the loop.
+_CHECKED, _PROBES = 3, 2
 
 #: (outputs (n, K), *extras (n, ...)) -> directions (V, n, K)
 Directions = Callable[..., Tensor]
+_Sums = dict[str, Tensor]
 
 
 def squared_gradients(
@@ -46,7 +51,7 @@ def squared_gradients(
 ) -> dict[str, Tensor]:
     """Sum over samples and directions of the squared vector-Jacobian products of a model.
 
-    The model runs in evaluation mode and is left as it was: modes, buffers and ``.grad`` untouched.
+    The model runs in evaluation mode and is left as it was: modes, buffers and ``.grad`` untouched; so are the inputs.
 
     Args:
         model: maps (n, ...) to (n, K), each sample on its own.
@@ -65,30 +70,38 @@ def squared_gradients(
     parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
     check_arguments(model, inputs, extras, batch_size)
     with evaluating(model):
-        sums = {name: _at_least_single(torch.zeros_like(p)).detach() for name, p in parameters.items()}
-        plan = _plan(model, parameters, inputs)
+        plan = _compared(model, parameters, _plan(model, parameters, inputs), inputs)
+        sums = _zeros(parameters)
         for x, *more in batches(model, (inputs, *extras), batch_size):
-            if plan.layered:
-                _by_layers(model, parameters, plan, x, more, directions, sums)
-            if plan.others:
-                values = {name: parameters[name].detach() for name in plan.others}
-                _by_torch_func(model, values, x, more, directions, sums, batch_size)
+            _add(model, parameters, plan, x, more, directions, sums, batch_size)
     return sums
 
 
 @contextlib.contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode with gradients and without compilation; afterwards every module has its own mode again."""
+    """Evaluation mode with gradients and without compilation; afterwards modes and buffers are as they were."""
     modes = [(module, module.training) for module in model.modules()]
+    buffers = [(buffer, buffer.detach().clone()) for buffer in model.buffers()]  # some layers count their calls
     # importing the compiler takes seconds: what has not been imported has compiled nothing
     eager = torch.compiler.set_stance("force_eager") if "torch._dynamo" in sys.modules else contextlib.nullcontext()
     model.eval()
     try:
-        with torch.inference_mode(False), torch.enable_grad(), eager:
+        with torch.inference_mode(False), torch.enable_grad(), eager, _recurrent_layers_can_go_back(model):
             yield
     finally:
         for module, training in modes:
             module.training = training
+        with torch.no_grad():
+            for buffer, before in buffers:
+                if not torch.equal(buffer, before):
+                    buffer.copy_(before)
+
+
+def _recurrent_layers_can_go_back(model: nn.Module) -> contextlib.AbstractContextManager[Any]:
+    """CuDNN's recurrent layers have no backward pass in evaluation mode; torch's own have."""
+    if torch.backends.cudnn.is_available() and any(isinstance(module, nn.RNNBase) for module in model.modules()):
+        return torch.backends.cudnn.flags(enabled=False)
+    return contextlib.nullcontext()
 
 
 def batches(model: nn.Module, tensors: tuple[Tensor, ...], batch_size: int) -> Iterator[tuple[Tensor, ...]]:
@@ -97,6 +110,17 @@ def batches(model: nn.Module, tensors: tuple[Tensor, ...], batch_size: int) -> I
     for pieces in zip(*(tensor.split(batch_size) for tensor in tensors)):
         # a tensor that was made in inference mode cannot be saved for a backward pass: a clone can
         yield tuple((piece.clone() if piece.is_inference() else piece).to(device) for piece in pieces)
+
+
+def outputs_of(model: nn.Module, x: Tensor) -> Tensor:
+    """``model(x)``; a first layer that works in place gets a copy to work on.
+
+    Raises:
+        ValueError: outputs that are not (n, K).
+    """
+    outputs = model(x.clone())
+    check_outputs(outputs, len(x))
+    return outputs
 
 
 def check_arguments(model: nn.Module, inputs: Tensor, extras: tuple[Tensor, ...], batch_size: int) -> None:
@@ -136,195 +160,37 @@ def check_outputs(outputs: Tensor, samples: int) -> None:
         )
 
 
-# -- which parameters are used how ------------------------------------------------------------------------------------
-
-
-@dataclass
-class _Use:
-    """One operation ``f(x; weight, bias)`` of a forward pass whose gradients are products.
-
-    Attributes:
-        weight: its name, or None where it is not trainable.
-        bias: its name, or None.
-        x: the operation's input, samples first.
-        version: of ``x`` when it was read.
-        edge: where in the graph the gradient at the operation's output is found, whatever happens to that in place.
-        columns: () -> (n, G, L, I), from ``x``; G groups that share nothing.
-        rows: gradient at the output -> (n, G, O, L).
-    """
-
-    weight: str | None
-    bias: str | None
-    x: Tensor
-    version: int
-    edge: GradientEdge
-    columns: Callable[[], Tensor]
-    rows: Callable[[Tensor], Tensor]
-
-    def only(self, names: set[str]) -> _Use:
-        """Without the parameters that are not among the names."""
-        weight, bias = (name if name in names else None for name in (self.weight, self.bias))
-        return replace(self, weight=weight, bias=bias)
-
-    @property
-    def names(self) -> list[str]:
-        return [name for name in (self.weight, self.bias) if name is not None]
-
-
-_Reading = tuple[Tensor, Tensor | None, Tensor | None, Callable[[], Tensor], Callable[[Tensor], Tensor]]
-
-
-def _linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> _Reading:
-    return (
-        x,
-        weight,
-        bias,
-        lambda: x.reshape(len(x), 1, -1, x.shape[-1]),
-        lambda d: d.reshape(len(d), 1, -1, d.shape[-1]).mT,
-    )
-
-
-def _pair(value: Any) -> tuple[int, int]:
-    first, last = (value, value) if isinstance(value, int) else (value[0], value[-1])
-    return first, last
-
-
-def _conv2d(
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor | None = None,
-    stride: Any = 1,
-    padding: Any = 0,
-    dilation: Any = 1,
-    groups: int = 1,
-) -> _Reading | None:
-    if x.ndim != 4 or isinstance(padding, str):
-        return None
-
-    def columns() -> Tensor:
-        (kh, kw), (sh, sw), (ph, pw), (dh, dw) = weight.shape[2:], *map(_pair, (stride, padding, dilation))
-        padded = functional.pad(x, (pw, pw, ph, ph))
-        n, c, h, w = padded.stride()
-        height, width = (
-            (size - d * (k - 1) - 1) // s + 1 for size, d, k, s in zip(padded.shape[2:], (dh, dw), (kh, kw), (sh, sw))
-        )
-        # copying a strided view is four times faster than functional.unfold
-        patches = padded.as_strided((*x.shape[:2], kh, kw, height, width), (n, c, h * dh, w * dw, h * sh, w * sw))
-        return patches.reshape(len(x), groups, -1, height * width).mT
-
-    return x, weight, bias, columns, lambda d: d.flatten(2).unflatten(1, (groups, -1))
-
-
-def _batch_norm(
-    x: Tensor,
-    mean: Tensor | None,
-    var: Tensor | None,
-    weight: Tensor | None = None,
-    bias: Tensor | None = None,
-    training: bool = False,
-    momentum: float = 0.1,
-    eps: float = 1e-5,
-) -> _Reading | None:
-    if training or mean is None or var is None:
-        return None
-    normal = lambda: functional.batch_norm(x, mean, var, None, None, False, 0.0, eps)  # noqa: E731
-    return x, weight, bias, lambda: normal().reshape(*x.shape[:2], -1, 1), lambda d: d.reshape(*d.shape[:2], 1, -1)
-
-
-def _group_norm(
-    x: Tensor, num_groups: int, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5
-) -> _Reading:
-    normal = lambda: functional.group_norm(x, num_groups, None, None, eps)  # noqa: E731
-    return x, weight, bias, lambda: normal().reshape(*x.shape[:2], -1, 1), lambda d: d.reshape(*d.shape[:2], 1, -1)
-
-
-def _layer_norm(
-    x: Tensor, shape: Any, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5
-) -> _Reading:
-    size = prod(shape)
-    places = lambda t: t.reshape(len(t), -1, size).mT  # noqa: E731 (n, size, L)
-    normal = lambda: functional.layer_norm(x, shape, None, None, eps)  # noqa: E731
-    return x, weight, bias, lambda: places(normal())[..., None], lambda d: places(d)[:, :, None]
-
-
-_READERS: dict[Callable[..., Any], Callable[..., _Reading | None]] = {
-    functional.linear: _linear,
-    functional.conv2d: _conv2d,
-    functional.batch_norm: _batch_norm,
-    functional.group_norm: _group_norm,
-    functional.layer_norm: _layer_norm,
-}
-
-
-class _Watch(TorchFunctionMode):
-    """Notes how a forward pass uses the parameters.
-
-    Attributes:
-        uses: operations that a product can stand for.
-        opaque: names of parameters that also went elsewhere.
-        touched: names of all that were used.
-    """
-
-    def __init__(self, parameters: dict[str, nn.Parameter]) -> None:
-        super().__init__()
-        self.names = {id(parameter): name for name, parameter in parameters.items()}
-        self.uses: list[_Use] = []
-        self.opaque: set[str] = set()
-        self.touched: set[str] = set()
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        out = func(*args, **kwargs)
-        touched = [self.names[id(leaf)] for leaf in tree_leaves((args, kwargs)) if id(leaf) in self.names]
-        if touched and any(isinstance(leaf, Tensor) for leaf in tree_leaves(out)):
-            self.touched.update(touched)
-            use = self._read(func, args, kwargs, out)
-            if use is not None and sorted(use.names) == sorted(touched):
-                self.uses.append(use)
-            else:
-                self.opaque.update(touched)
-        return out
-
-    def _read(self, func: Any, args: Any, kwargs: Any, out: Any) -> _Use | None:
-        if func not in _READERS or not isinstance(out, Tensor) or not out.requires_grad:
-            return None
-        reading = _READERS[func](*args, **kwargs)
-        if reading is None:
-            return None
-        x, weight, bias, columns, rows = reading
-        names = (self.names.get(id(weight)), self.names.get(id(bias)))
-        return _Use(*names, x, x._version, get_gradient_edge(out), columns, rows)
-
-    def shapes(self, samples: int) -> dict[str, tuple[int, ...]]:
-        """Shape of one sample at the only use of each parameter; without those that a product does not cover."""
-        times = Counter(name for use in self.uses for name in use.names)
-        return {
-            name: tuple(use.x.shape[1:])
-            for use in self.uses
-            if len(use.x) == samples and use.x._version == use.version
-            for name in use.names
-            if times[name] == 1 and name not in self.opaque
-        }
+# -- which parameter goes which way ----------------------------------------------------------------------------------
 
 
 @dataclass
 class _Plan:
-    """Names of the parameters that products cover, of the others that matter, and of all that are used at all."""
+    """Names of the parameters by the way that they go, and of all that were touched by the forward pass of a pair.
+
+    Attributes:
+        layered: products cover them.
+        others: left to torch.func.
+        looped: left to the loop.
+        touched: seen by the watch.
+        outputs: K.
+        dtype: of the outputs.
+    """
 
     layered: set[str]
     others: set[str]
     touched: set[str]
+    outputs: int
+    dtype: torch.dtype
+    looped: set[str] = field(default_factory=set)
 
 
 def _plan(model: nn.Module, parameters: dict[str, nn.Parameter], inputs: Tensor) -> _Plan:
     """Two looks, at one sample and at two, tell which dimension of a layer's input is the sample."""
     (pair,) = next(batches(model, (inputs[[0, min(1, len(inputs) - 1)]],), 2))
-    with _Watch(parameters) as one:
-        alone = model(pair[:1])
-    with _Watch(parameters) as two:
-        together = model(pair)
-    check_outputs(alone, 1)
-    check_outputs(together, 2)
+    with Watch(parameters) as one:
+        alone = outputs_of(model, pair[:1])
+    with Watch(parameters) as two:
+        together = outputs_of(model, pair)
     scale = float(together.detach().abs().max())
     if not torch.allclose(alone[0], together[0], rtol=0.0, atol=0.01 * scale, equal_nan=True):
         raise ValueError(
@@ -334,7 +200,7 @@ def _plan(model: nn.Module, parameters: dict[str, nn.Parameter], inputs: Tensor)
     used = _reached(together, parameters)
     before, after = one.shapes(1), two.shapes(2)
     layered = {name for name in used if name in before and before[name] == after.get(name)}
-    return _Plan(layered, used - layered, two.touched)
+    return _Plan(layered, used - layered, two.touched, together.shape[1], together.dtype)
 
 
 def _reached(outputs: Tensor, parameters: dict[str, nn.Parameter]) -> set[str]:
@@ -350,7 +216,95 @@ def _reached(outputs: Tensor, parameters: dict[str, nn.Parameter]) -> set[str]:
     return {names[leaf] for leaf in leaves if leaf in names}
 
 
-# -- the two ways -----------------------------------------------------------------------------------------------------
+def _compared(model: nn.Module, parameters: dict[str, nn.Parameter], plan: _Plan, inputs: Tensor) -> _Plan:
+    """The plan, but for what is refused or differs from the loop on a few samples, which is left to the loop."""
+    few = sorted({0, len(inputs) // 2, len(inputs) - 1})[:_CHECKED]
+    draws = torch.Generator().manual_seed(0)
+    probes = torch.randn(len(few), _PROBES, plan.outputs, generator=draws, dtype=torch.float64).to(plan.dtype)
+    ((x, probes),) = batches(model, (inputs[few], probes), len(few))
+    given: Directions = lambda outputs, rows: rows.transpose(0, 1)  # noqa: E731
+    right = _zeros(parameters)
+    _by_loop(model, parameters, right, x, [probes], given)
+    reasons: dict[str, str] = {}
+    layered, together, singly = _zeros(parameters), _zeros(parameters), _zeros(parameters)
+    if plan.layered and not _by_layers(model, parameters, plan, x, [probes], given, layered):
+        reasons |= dict.fromkeys(plan.layered, "which layers run depends on the data")
+    if plan.others:
+        try:  # a wrong batching rule may be right for one number of directions, by broadcasting
+            _by_torch_func(model, parameters, plan, x, probes.transpose(0, 1), together, _PROBES * len(few))
+            for probe in range(_PROBES):
+                _by_torch_func(model, parameters, plan, x, probes[None, :, probe], singly, len(few))
+        except Exception as error:  # whatever vmap has against a layer: the loop needs no vmap
+            reasons |= dict.fromkeys(plan.others, f"vmap refuses them ({_first_line(error)})")
+    tries = [(layered, plan.layered), (together, plan.others), (singly, plan.others)]
+    wrong = {n for found, names in tries for n in names if not _agree(found[n], right, n, plan.dtype)} - reasons.keys()
+    reasons |= dict.fromkeys(wrong, "computed for a whole batch, they differ from those of single samples")
+    if not reasons:
+        return plan
+    _warn(model, reasons)
+    looped = set(reasons) | (parameters.keys() - plan.layered - plan.others)  # other samples may reach the latter
+    return _Plan(plan.layered - looped, plan.others - looped, plan.touched, plan.outputs, plan.dtype, looped)
+
+
+def _agree(found: Tensor, right: _Sums, name: str, dtype: torch.dtype) -> bool:
+    """Whether sums of squares are those of the loop, up to the rounding of the model's arithmetic.
+
+    A parameter that has no effect (the bias of attention's keys) has noise for a gradient, which nothing reproduces:
+    the bound is never below what noise comes to beside the largest gradient of the model.
+    """
+    exact = dtype in (torch.float32, torch.float64) and found.dtype in (torch.float32, torch.float64)
+    noise = 1e-12 if exact and not found.is_cuda else 1e-8  # GPUs round the products of float32 to 10 bits
+    largest = max(float(value.nan_to_num(0.0, 0.0, 0.0).max()) for value in right.values() if value.numel())
+    own = float(right[name].nan_to_num(0.0, 0.0, 0.0).max()) if found.numel() else 0.0
+    bound = (0.01 if exact else 0.25) * own + noise * largest
+    return torch.allclose(found, right[name], rtol=0.0, atol=bound, equal_nan=True)
+
+
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {str(error).strip().splitlines()[0][:120] if str(error).strip() else 'no reason'}"
+
+
+def _warn(model: nn.Module, reasons: dict[str, str]) -> None:
+    """One warning a call, with the names under each reason."""
+    told = []
+    for reason in dict.fromkeys(reasons.values()):
+        names = sorted(name for name, why in reasons.items() if why == reason)
+        shown = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
+        told.append(f"{shown}: {reason}")
+    warnings.warn(
+        f"{type(model).__name__}: gradients of single samples are taken one by one, which is right but slower, for "
+        f"{'; for '.join(told)}",
+        stacklevel=3,
+    )
+
+
+# -- the three ways ---------------------------------------------------------------------------------------------------
+
+
+def _zeros(parameters: dict[str, nn.Parameter]) -> _Sums:
+    return {name: at_least_single(torch.zeros_like(p)).detach() for name, p in parameters.items()}
+
+
+def _add(
+    model: nn.Module,
+    parameters: dict[str, nn.Parameter],
+    plan: _Plan,
+    x: Tensor,
+    extras: list[Tensor],
+    directions: Directions,
+    sums: _Sums,
+    batch_size: int,
+) -> None:
+    """Add the squares of one batch."""
+    looped: Iterable[str] = plan.looped
+    if plan.layered and not _by_layers(model, parameters, plan, x, extras, directions, sums):
+        looped = parameters  # these samples take another way through the model than the first ones
+    elif plan.others:
+        with torch.no_grad():
+            wanted = directions(outputs_of(model, x), *extras)
+        _by_torch_func(model, parameters, plan, x, wanted, sums, batch_size)
+    if looped:
+        _by_loop(model, {name: parameters[name] for name in looped}, sums, x, extras, directions)
 
 
 def _by_layers(
@@ -360,13 +314,13 @@ def _by_layers(
     x: Tensor,
     extras: list[Tensor],
     directions: Directions,
-    sums: dict[str, Tensor],
-) -> None:
-    """Add the squares of one batch, one backward pass a direction."""
-    with _Watch(parameters) as watch:
-        outputs = model(x)
+    sums: _Sums,
+) -> bool:
+    """Add products for one batch, a backward pass a direction; False where other layers ran: nothing was added."""
+    with Watch(parameters) as watch:
+        outputs = outputs_of(model, x)
     if watch.touched != plan.touched or not plan.layered <= watch.shapes(len(x)).keys():
-        raise ValueError("model: which layers run depends on the data; pass samples that take the same way together")
+        return False
     with torch.no_grad():
         uses = [use.only(plan.layered) for use in watch.uses if plan.layered.intersection(use.names)]
         chosen = [v.to(outputs) for v in directions(outputs.detach(), *extras) if v.any()]
@@ -379,30 +333,8 @@ def _by_layers(
         with torch.no_grad():
             for use, gradients in zip(uses, zip(*found)):
                 if gradients[0] is not None:
-                    _add_squares(use, [_at_least_single(use.rows(gradient)) for gradient in gradients], sums)
-
-
-def _at_least_single(tensor: Tensor) -> Tensor:
-    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
-
-
-def _add_squares(use: _Use, rows: list[Tensor], sums: dict[str, Tensor]) -> None:
-    """Add sum over n and directions of (rows (n, G, O, L) @ columns (n, G, L, I))^2, and of the rows' sums."""
-    groups, outputs, places = rows[0].shape[1:]
-    stacked = rows[0] if len(rows) == 1 else torch.cat(rows, 2)
-    if use.weight is not None:
-        columns = _at_least_single(use.columns())
-        if places == 1:  # (d x)^2 = d^2 x^2: the sum over samples is itself one product
-            squares = stacked.square().squeeze(3).permute(1, 2, 0) @ columns.square().squeeze(2).transpose(0, 1)
-        elif columns.shape[-1] == 1:
-            squares = (stacked * columns.mT).sum(-1, keepdim=True).square_().sum(0)
-        else:
-            squares = (stacked @ columns).square_().sum(0)
-        squares = squares.view(groups, len(rows), outputs, -1).sum(1)
-        sums[use.weight] += squares.reshape(sums[use.weight].shape)
-    if use.bias is not None:
-        squares = stacked.sum(-1).square_().sum(0).view(groups, len(rows), outputs).sum(1)
-        sums[use.bias] += squares.reshape(sums[use.bias].shape)
+                    add_squares(use, [at_least_single(use.rows(gradient)) for gradient in gradients], sums)
+    return True
 
 
 class _AnyLayout(TorchFunctionMode):
@@ -414,29 +346,52 @@ class _AnyLayout(TorchFunctionMode):
 
 def _by_torch_func(
     model: nn.Module,
-    values: dict[str, Tensor],
+    parameters: dict[str, nn.Parameter],
+    plan: _Plan,
     x: Tensor,
-    extras: list[Tensor],
-    directions: Directions,
-    sums: dict[str, Tensor],
+    wanted: Tensor,
+    sums: _Sums,
     batch_size: int,
 ) -> None:
-    """The same for any differentiable use of the parameters: ``vmap`` over samples and directions of ``vjp``."""
+    """Add the squares of ``plan.others`` for directions (V, n, K): ``vmap`` over samples and directions of ``vjp``."""
+    values = {name: parameters[name].detach() for name in sorted(plan.others)}
 
-    def of_one(sample: Tensor, *more: Tensor) -> dict[str, Tensor]:
+    def of_one(sample: Tensor, rows: Tensor) -> _Sums:
         outputs, pull, *_ = vjp(lambda chosen: functional_call(model, chosen, (sample[None],))[0], values)
-        wanted = directions(outputs[None], *(extra[None] for extra in more))[:, 0]
         squares = {name: torch.zeros_like(value, dtype=sums[name].dtype) for name, value in values.items()}
-        for some in wanted.to(outputs.dtype).split(batch_size):
+        for some in rows.to(outputs.dtype).split(batch_size):
             (gradients,) = vmap(pull)(some)
             squares = {name: squares[name] + gradients[name].to(squares[name]).square().sum(0) for name in squares}
         return squares
 
-    with torch.no_grad():
-        number = len(directions(model(x[:1]), *(extra[:1] for extra in extras)))
     # samples x directions in flight stay near batch_size
-    for piece in zip(*(tensor.split(max(1, batch_size // number)) for tensor in (x, *extras))):
+    size = max(1, batch_size // max(1, len(wanted)))
+    for piece, rows in zip(x.clone().split(size), wanted.transpose(0, 1).split(size)):
         with _AnyLayout():
-            found = vmap(of_one)(*piece)
+            found = vmap(of_one)(piece, rows)
         for name, squares in found.items():
             sums[name] += squares.sum(0).detach()
+
+
+def _by_loop(
+    model: nn.Module,
+    parameters: dict[str, nn.Parameter],
+    sums: _Sums,
+    x: Tensor,
+    extras: list[Tensor],
+    directions: Directions,
+) -> None:
+    """Add the squares of the given parameters by the definition."""
+    for number in range(len(x)):
+        rows = slice(number, number + 1)
+        outputs = outputs_of(model, x[rows])
+        if not outputs.requires_grad:  # this sample meets no trainable parameter
+            continue
+        chosen = [v.to(outputs) for v in directions(outputs.detach(), *(extra[rows] for extra in extras)) if v.any()]
+        for direction in chosen:
+            found = torch.autograd.grad(
+                outputs, list(parameters.values()), direction, retain_graph=True, allow_unused=True
+            )
+            for name, gradient in zip(parameters, found):
+                if gradient is not None:
+                    sums[name] += gradient.detach().to(sums[name]).square()

@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lit_faces.continual.stored import check_cells, check_draws, check_faces, checked_policy, checked_seed
 from lit_faces.core.facs import AU_KEYS
 from lit_faces.core.sample import TENSORS, FaceBatch
 from lit_faces.core.seeding import generator_for
@@ -324,12 +325,14 @@ class ReplayMemory:
         Raises:
             ValueError: not of such a memory.
         """
-        try:
-            memory = cls(plain["capacity"], plain["policy"], plain["seed"])
-            memory._take(stored, plain)
-        except (KeyError, TypeError) as error:
-            raise ValueError(f"not the state of a replay memory: {error} is missing or of another kind") from error
+        memory = cls(plain.get("capacity", 0), checked_policy(plain), checked_seed(plain))
+        memory._check_stored(stored, plain)
+        memory._take(stored, plain)
         return memory
+
+    def _check_stored(self, stored: Mapping[str, Tensor], plain: Mapping[str, Any]) -> None:
+        check_cells(plain)
+        check_draws(stored, self._draws.get_state())
 
     def _take(self, stored: Mapping[str, Tensor], plain: Mapping[str, Any]) -> None:
         self._rows = {k.partition(".")[2]: v.clone() for k, v in stored.items() if k.startswith("rows.")}
@@ -439,6 +442,10 @@ class FaceMemory(ReplayMemory):
         """As :meth:`ReplayMemory.tensors`."""
         stored, plain = super().tensors()
         return stored, {**plain, "names": list(self._names)}
+
+    def _check_stored(self, stored: Mapping[str, Tensor], plain: Mapping[str, Any]) -> None:
+        super()._check_stored(stored, plain)
+        check_faces(stored, plain)
 
     def _take(self, stored: Mapping[str, Tensor], plain: Mapping[str, Any]) -> None:
         super()._take(stored, plain)

@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import hashlib
-import os
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
 from lit_faces.core.landmarks import Box, FaceAnalyser, align_crop, crop_frame
-from lit_faces.core.photos import MIN_FACE, SURE_SCORE, check_file
-from lit_faces.core.quiet import quiet_descriptor
+from lit_faces.core.photos import MIN_FACE, SURE_SCORE
 from lit_faces.core.sample import FaceSample
+from lit_faces.core.video import Frame, frames_of, read_frames, timeline
 
-SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".mts", ".3gp")
+__all__ = ["SUFFIXES", "ClipFaces", "Look", "faces_of_clip", "is_clip", "read_frames", "spread"]
+
+SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".mts", ".3gp", ".ogv")
 SAME_PERSON = 0.6  # dlib's distance of embeddings
 _CUT = 0.5  # correlation of colour histograms of neighbouring samples below it: a cut
 _PASSER_BY = 0.1  # who is in fewer of the frames with faces is not meant
-_MAX_PIXELS = 40_000_000
+_SAME_TIME = 1e-6  # seconds
+_GREY = 128
 _SMALL = 800  # pixels: smaller pictures are searched at double size where no face was found
 
 
@@ -39,16 +41,36 @@ class Sighting:
 
 
 @dataclass
+class Look:
+    """A frame of a clip that was looked at, with the face or without.
+
+    Attributes:
+        frame: number in the video.
+        seconds: when it is shown, after the first frame.
+        sample: which of the samples it is; None where the person was not found.
+        picture: uint8 (3, S, S), the whole frame made square with grey; only where there is no sample.
+    """
+
+    frame: int
+    seconds: float
+    sample: int | None = None
+    picture: torch.Tensor | None = None
+
+
+@dataclass
 class ClipFaces:
     """What was found of one person in a clip.
 
     Attributes:
         samples: aligned faces in the order of time; ``frame`` is the number in the video.
         seconds: time of each, seconds.
-        rate: frames a second of the video.
+        rate: frames a second of the video, on the average.
         sampled: frames that were looked at.
         cuts: frame numbers where the picture changes at once.
         people: how many people there are, passers-by left out.
+        looks: every frame that was looked at, in order; one without a face is there too.
+        duration: of the whole clip, seconds, to the end of its last frame.
+        notes: what a user should know.
     """
 
     samples: list[FaceSample]
@@ -57,100 +79,34 @@ class ClipFaces:
     sampled: int
     cuts: list[int] = field(default_factory=list)
     people: int = 1
+    looks: list[Look] = field(default_factory=list)
+    duration: float = 0.0
+    notes: list[str] = field(default_factory=list)
+
+    def beside(self, made: torch.Tensor) -> torch.Tensor:
+        """Every frame that was looked at beside what was made of it.
+
+        Where there is no face, the frame itself stands beside the last picture that was made (before the first: the
+        first), so that the rows keep the clip's time.
+
+        Args:
+            made: uint8 (n, 3, S, S), one of each sample.
+
+        Returns:
+            uint8 (rows, 3, S, 2 S).
+        """
+        rows, last = [], 0
+        for look in self.looks:
+            last = last if look.sample is None else look.sample
+            seen = self.samples[last].image if look.sample is not None else look.picture
+            left = torch.full_like(made[last], _GREY) if seen is None else seen
+            rows.append(torch.cat([left, made[last]], 2))
+        return torch.stack(rows)
 
 
 def is_clip(path: Path | str) -> bool:
     """Whether the file's name says that it is a video."""
     return Path(path).suffix.lower() in SUFFIXES
-
-
-def read_frames(path: Path | str, every: int = 1) -> Iterator[tuple[int, float, np.ndarray]]:
-    """Frames of a video: number, seconds, uint8 (H, W, 3), RGB.
-
-    Args:
-        path: file.
-        every: only each so many.
-
-    Raises:
-        FileNotFoundError, IsADirectoryError: no such file.
-        ValueError: no decoder knows it, or it has no frame.
-    """
-    import cv2
-
-    path = Path(path)
-    check_file(path, "clip")
-    _quiet(cv2)
-    video = cv2.VideoCapture(str(path))
-    try:
-        if not video.isOpened():
-            raise ValueError(
-                f"{path}: no decoder of this installation reads it (unknown codec, or no video); convert it: "
-                f"ffmpeg -i {path.name} -c:v libx264 {path.stem}_h264.mp4"
-            )
-        rate = video.get(cv2.CAP_PROP_FPS) or 25.0
-        number = 0
-        while video.grab():
-            if number % every == 0:
-                done, picture = video.retrieve()
-                if not done or picture is None:
-                    break
-                if picture.shape[0] * picture.shape[1] > _MAX_PIXELS:
-                    raise ValueError(f"{path}: frames of {picture.shape[1]}x{picture.shape[0]} px; make it smaller")
-                yield number, number / rate, np.ascontiguousarray(picture[:, :, ::-1])
-            number += 1
-        if number == 0:
-            raise ValueError(f"{path}: the video has no frame that can be decoded; convert it or record it again")
-    finally:
-        video.release()
-
-
-def _quiet(cv2: Any) -> None:
-    """The decoders' own messages would hide ours."""
-    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
-    logging = getattr(getattr(cv2, "utils", None), "logging", None)
-    if logging is not None:
-        logging.setLogLevel(logging.LOG_LEVEL_SILENT)
-
-
-def write_video(path: Path, frames: torch.Tensor, rate: float) -> Path:
-    """Write a video that browsers play (WebM, VP8), atomically.
-
-    Args:
-        path: ``*.webm``.
-        frames: uint8 (T, 3, H, W), RGB, H and W even.
-        rate: frames a second.
-
-    Raises:
-        OSError: this OpenCV cannot encode VP8.
-    """
-    import cv2
-
-    _quiet(cv2)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp.webm")
-    size = (frames.shape[3], frames.shape[2])
-    with quiet_descriptor():  # it complains of the tag, then writes a good file
-        writer = cv2.VideoWriter(str(temporary), cv2.VideoWriter.fourcc(*"VP80"), rate, size)
-    if not writer.isOpened():
-        raise OSError(
-            f"{path}: this installation of OpenCV cannot write VP8 video; install opencv-python-headless from PyPI"
-        )
-    for frame in frames.permute(0, 2, 3, 1).numpy():
-        writer.write(np.ascontiguousarray(frame[:, :, ::-1]))
-    writer.release()
-    temporary.replace(path)
-    return path
-
-
-def count_frames(path: Path | str) -> tuple[int, float]:
-    """Number of frames as the container states it (0: unknown), and frames a second."""
-    import cv2
-
-    _quiet(cv2)
-    video = cv2.VideoCapture(str(path))
-    count, rate = int(video.get(cv2.CAP_PROP_FRAME_COUNT)), float(video.get(cv2.CAP_PROP_FPS) or 25.0)
-    video.release()
-    return (count if 0 < count < 10**8 else 0), rate
 
 
 def faces_of_clip(
@@ -167,61 +123,131 @@ def faces_of_clip(
         path: video.
         size: side of the crops, pixels.
         person: which one, 0 being who is seen most; None means that there must be only one.
-        limit: look at so many frames, evenly spaced.
+        limit: look at so many frames, spread over the whole clip: evenly in time where its rate varies.
         analyser: finds the faces; None makes one.
         every: look at each so many frames instead, the first ``limit`` of them.
 
     Raises:
         FileNotFoundError, IsADirectoryError: no such file.
-        ValueError: unreadable video; no face in it; several people and no ``person``; no such ``person``; faces under
-            64 px.
+        ValueError: unreadable video, or one that is cut short; no face in it; several people and no ``person``; no
+            such ``person``; faces under 64 px.
     """
     path = Path(path)
-    check_file(path, "clip")
+    line = timeline(path)
     analyser = FaceAnalyser() if analyser is None else analyser
-    count, rate = count_frames(path)
-    step = max(1, count // limit) if every is None else every
-    sightings: list[Sighting] = []
+    frames = _at(path, spread(line.seconds, limit)) if every is None else _each(path, every, limit)
+    found, looks, cuts, lost = _look(frames, size, analyser)
+    if not found:
+        raise ValueError(
+            f"{path}: no face found in {len(looks)} frames looked at; use a clip from the front, upright, with the "
+            f"face at least {MIN_FACE} px wide"
+        )
+    people = _tell_apart(found, cuts, analyser)
+    chosen = _choose(people, person, path, len(looks))
+    samples = _samples(path, chosen)
+    if not samples:
+        raise ValueError(f"{path}: all {len(chosen)} faces are under {MIN_FACE} px; use a clip taken closer")
+    row_of = {sample.frame: row for row, sample in enumerate(samples)}
+    for look in looks:
+        look.sample = row_of.get(look.frame)
+        look.picture = look.picture if look.sample is None else None
+    notes = [f"{lost} of {len(looks)} frames of the clip cannot be decoded"] if lost else []
+    seconds = [look.seconds for look in looks if look.sample is not None]
+    rate = (len(line.seconds) - 1) / line.seconds[-1] if len(line.seconds) > 1 else 1 / line.end
+    return ClipFaces(samples, seconds, rate, len(looks), cuts, len(people), looks, line.end, notes)
+
+
+def spread(seconds: Sequence[float], limit: int) -> list[float]:
+    """At most ``limit`` of the times of a clip's frames: evenly spread over its length, from its first to its last.
+
+    Where frames are dense and sparse by turns, times that have no frame of their own give way to further frames.
+
+    Args:
+        seconds: of all frames, rising.
+        limit: 1 or more.
+    """
+    times = np.asarray(seconds, dtype=np.float64)
+    if len(times) <= limit:
+        return times.tolist()
+    wanted = np.linspace(times[0], times[-1], limit)
+    after = np.searchsorted(times, wanted).clip(1, len(times) - 1)
+    nearest = np.where(wanted - times[after - 1] <= times[after] - wanted, after - 1, after)
+    picked = np.unique(nearest)
+    others = np.setdiff1d(np.arange(len(times)), picked)
+    more = others[np.linspace(0, len(others) - 1, limit - len(picked)).round().astype(int)]
+    return times[np.union1d(picked, more)].tolist()
+
+
+def _at(path: Path, times: list[float]) -> Iterator[Frame]:
+    """The frames that are shown at ``times``, or the next ones after."""
+    turn = 0
+    for frame in frames_of(path):
+        if turn < len(times) and frame.seconds >= times[turn] - _SAME_TIME:
+            yield frame
+            while turn < len(times) and times[turn] <= frame.seconds + _SAME_TIME:
+                turn += 1
+
+
+def _each(path: Path, every: int, limit: int) -> Iterator[Frame]:
+    return itertools.islice((frame for frame in frames_of(path) if frame.number % every == 0), limit)
+
+
+def _look(
+    frames: Iterator[Frame], size: int, analyser: FaceAnalyser
+) -> tuple[list[Sighting], list[Look], list[int], int]:
+    """All faces, all frames, where the picture changes at once, and how many frames cannot be decoded."""
+    found: list[Sighting] = []
+    looks: list[Look] = []
     cuts: list[int] = []
-    sampled, before = 0, None
-    for number, seconds, picture in read_frames(path, step):
-        if sampled >= limit:
-            break
-        sampled += 1
+    before, lost = None, 0
+    for frame in frames:
+        if frame.lost:
+            lost += 1
+            looks.append(Look(frame.number, frame.seconds))
+            continue
+        picture = frame.picture()
+        looks.append(Look(frame.number, frame.seconds, picture=_squared(picture, size)))
         histogram = _histogram(picture)
         if before is not None and _correlation(before, histogram) < _CUT:
-            cuts.append(number)
+            cuts.append(frame.number)
         before = histogram
         boxes = [box for box in analyser.detect(picture, 0) if box.score >= SURE_SCORE]
         for box in boxes or analyser.detect(picture, 1 if max(picture.shape) <= _SMALL else 0):
             if box.score >= SURE_SCORE:
                 points = analyser.landmarks(picture, box)
-                sightings.append(
-                    Sighting(number, seconds, box, *align_crop(picture, points, size), float(crop_frame(points)[2]))
-                )
-    if not sightings:
-        raise ValueError(
-            f"{path}: no face found in {sampled} frames looked at; use a clip from the front, upright, with the "
-            f"face at "
-            f"least {MIN_FACE} px wide"
-        )
-    people = _tell_apart(sightings, cuts, analyser)
-    chosen = _choose(people, person, path, sampled)
-    samples, seconds_of = [], []
-    small = 0
-    sha = hashlib.sha256(path.read_bytes()).hexdigest()
+                crop, marks = align_crop(picture, points, size)
+                side = float(crop_frame(points)[2])
+                found.append(Sighting(frame.number, frame.seconds, box, crop, marks, side))
+    return found, looks, cuts, lost
+
+
+def _samples(path: Path, chosen: list[Sighting]) -> list[FaceSample]:
+    """The sightings of a person whose face is large enough, as samples."""
+    with path.open("rb") as handle:
+        sha = hashlib.file_digest(handle, "sha256").hexdigest()
+    samples = []
     for seen in chosen:
-        if seen.side < MIN_FACE:
-            small += 1
-            continue
-        about = {"clip": path.name, "sha256": sha, "frame": seen.frame, "score": round(seen.box.score, 3)}
-        samples.append(
-            FaceSample(seen.crop, seen.landmarks, subject=path.stem, source="clip", frame=seen.frame, provenance=about)
-        )
-        seconds_of.append(seen.seconds)
-    if not samples:
-        raise ValueError(f"{path}: all {small} faces are under {MIN_FACE} px; use a clip taken closer")
-    return ClipFaces(samples, seconds_of, rate, sampled, cuts, len(people))
+        if seen.side >= MIN_FACE:
+            about = {"clip": path.name, "sha256": sha, "frame": seen.frame, "score": round(seen.box.score, 3)}
+            samples.append(
+                FaceSample(
+                    seen.crop, seen.landmarks, subject=path.stem, source="clip", frame=seen.frame, provenance=about
+                )
+            )
+    return samples
+
+
+def _squared(picture: np.ndarray, size: int) -> torch.Tensor:
+    """A whole frame as uint8 (3, size, size), grey where it is not square."""
+    import cv2
+
+    scale = size / max(picture.shape[:2])
+    width, height = (max(1, round(side * scale)) for side in (picture.shape[1], picture.shape[0]))
+    small = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
+    square = np.full((size, size, 3), _GREY, np.uint8)
+    top, left = (size - height) // 2, (size - width) // 2
+    square[top : top + height, left : left + width] = small
+    return torch.from_numpy(square).permute(2, 0, 1).contiguous()
 
 
 def _histogram(picture: np.ndarray) -> np.ndarray:

@@ -1,33 +1,34 @@
 """Read a labelled set of faces from disk: a folder of pictures with ``labels.csv``, tar shards, or a prepared set.
 
-What ``python -m lit_faces.render set`` writes, or any tool: only the column ``file`` is needed. ``au6`` and ``AU06``
-are the same column; an empty cell is *not coded*. Crops are taken as they are; pictures of other sizes are resized,
-and their landmarks with them.
+What ``python -m lit_faces.render set`` writes, or any tool: :mod:`lit_faces.core.tables` knows the columns. Crops are
+taken as they are; pictures of other sizes are resized, and their landmarks with them.
 """
 
 from __future__ import annotations
 
-import csv
 import difflib
-import io
-import re
+import logging
 import tarfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Literal
 
-import numpy as np
 import torch
 import torch.nn.functional as functional
 
-from lit_faces.core.facs import AU_INDEX, EMOTION_INDEX, MAX_INTENSITY, NUM_AUS, occurrence
+from lit_faces.core.inputs import read_file
+from lit_faces.core.label_checks import settle
+from lit_faces.core.pictures import PictureError, decode
 from lit_faces.core.sample import FaceBatch, FaceSample, collate
 from lit_faces.core.shards import INDEX, ShardSet
+from lit_faces.core.tables import TABLE, LabelRow, LabelTable, TableProblem, picture_path, read_table
 
-TABLE = "labels.csv"
-_AU = re.compile(r"^au_?0*(\d+)$", re.IGNORECASE)
+_LOG = logging.getLogger(__name__)
 
 
-def read_labelled(path: Path | str, size: int = 128, limit: int | None = None) -> FaceBatch:
+def read_labelled(
+    path: Path | str, size: int = 128, limit: int | None = None, need: Literal["", "any", "intensity"] = ""
+) -> FaceBatch:
     """All faces of a set, in memory.
 
     Args:
@@ -35,15 +36,26 @@ def read_labelled(path: Path | str, size: int = 128, limit: int | None = None) -
             (``python -m lit_faces.prepare``).
         size: side of the crops, pixels.
         limit: read the first so many only.
+        need: refuse a set in which nothing is coded (``any``: AU or emotion), or no intensity of an AU.
 
     Returns:
-        A batch of n faces; what no column says is NaN, -1 or empty.
+        A batch of n faces; what no column says is NaN, -1 or empty. What a table has and is not read is logged.
 
     Raises:
         FileNotFoundError: nothing of the kind at ``path``, or a picture that the table names is missing.
         ValueError: names the file, the line and the column of a bad value, or an empty set.
     """
-    path = Path(path)
+    batch = _read(Path(path), size, limit)
+    coded = bool(batch.au_intensity.isfinite().any())
+    if need == "any":
+        coded = coded or bool(batch.au_occurrence.isfinite().any() or (batch.emotion >= 0).any())
+    if need and not coded:
+        what = "no AU is graded" if need == "intensity" else "nothing is coded"
+        raise ValueError(f"{path}: {what} in any of its {len(batch):,} faces: {TABLE} needs columns such as au6, au17")
+    return batch
+
+
+def _read(path: Path, size: int, limit: int | None) -> FaceBatch:
     if limit is not None and limit < 1:
         raise ValueError(f"limit must be at least 1, got {limit}")
     if (path / INDEX).is_file():
@@ -82,23 +94,24 @@ def _samples(path: Path, size: int) -> Iterator[FaceSample]:
 
 def _of_folder(folder: Path, size: int) -> Iterator[FaceSample]:
     table = folder / TABLE
-    with table.open(newline="", encoding="utf-8-sig") as handle:
-        reader = csv.DictReader(handle)
-        _check_columns(reader.fieldnames or [], str(table))
-        for row in reader:
-            where = f"{table}, line {reader.line_num}"
-            if not row["file"]:
-                raise ValueError(f"{where}: column file is empty; name the picture or drop the line")
-            picture = folder / row["file"]
-            if not picture.is_file():
-                raise FileNotFoundError(f"{where}: the picture {picture} is missing; copy it there or drop the line")
-            yield _sample(row, picture.read_bytes(), where, size, str(picture))
+    for row in _whole(table, [read_table(read_file(table, "table"), str(table))]):
+        picture, where = picture_path(folder, row.file), f"{table}, line {row.line}"
+        try:
+            data = read_file(picture, "picture")
+        except FileNotFoundError:
+            message = str(row.problem(f"the picture {picture} is missing; copy it there or drop the line"))
+            raise FileNotFoundError(message) from None
+        except (OSError, ValueError) as error:
+            raise type(error)(f"{where}: {error}") from error
+        yield _sample(row, data, where, size, str(picture))
 
 
 def _of_shard(shard: Path, size: int) -> Iterator[FaceSample]:
     parts: dict[str, dict[str, bytes]] = {}
+    pictures: dict[str, bytes] = {}
+    tables: list[LabelTable] = []
     try:
-        with tarfile.open(shard) as tar:
+        with tarfile.open(shard, "r:") as tar:  # never packed: few bytes may hold many
             for member in tar:
                 key, _, suffix = member.name.rpartition(".")
                 data = tar.extractfile(member)
@@ -110,47 +123,40 @@ def _of_shard(shard: Path, size: int) -> Iterator[FaceSample]:
                 if picture is None or "csv" not in part:
                     continue
                 where = f"{shard}, {key}.csv"
-                reader = csv.DictReader(io.StringIO(parts.pop(key)["csv"].decode("utf-8-sig"), newline=""))
-                _check_columns(reader.fieldnames or [], where)
-                for row in reader:
-                    yield _sample(row, picture, where, size, f"{shard}, {key}")
+                pictures[where] = picture
+                tables.append(read_table(parts.pop(key)["csv"], where))
         if parts:
             raise ValueError(f"{shard}: {sorted(parts)[0]} has no picture or no CSV beside it; write the shard again")
     except tarfile.ReadError as error:
         raise ValueError(f"{shard}: damaged or cut short ({error}); write the shard again") from error
+    for row in _whole(shard, tables):
+        yield _sample(row, pictures[row.table], row.table, size, row.table.removesuffix(".csv"))
 
 
-def _check_columns(names: Sequence[str], where: str) -> None:
-    if "file" not in names:
-        raise ValueError(f"{where}: line 1 has no column 'file' (found: {', '.join(names[:8]) or 'nothing'})")
-    for name in names:
-        found = _AU.match(name)
-        if found and int(found[1]) not in AU_INDEX:
-            raise ValueError(
-                f"{where}: line 1: lit_faces has no AU{found[1]}, drop the column; it codes "
-                f"{', '.join(map(str, AU_INDEX))}"
-            )
+def _whole(where: Path, tables: Sequence[LabelTable]) -> list[LabelRow]:
+    """The rows of all tables of a set, when nothing is wrong with any; notes are logged, each once."""
+    _refuse([problem for table in tables for problem in table.problems])
+    settled = settle([row for table in tables for row in table.rows])
+    _refuse(settled.problems)
+    for note in dict.fromkeys(note for table in [*tables, settled] for note in table.notes):
+        _LOG.warning("%s: %s", where, note)
+    return settled.rows
 
 
-def _number(row: dict[str, str], name: str, where: str) -> float:
-    text = (row.get(name) or "").strip()
-    if text.lower() in ("", "nan"):
-        return float("nan")
+def _refuse(problems: Sequence[TableProblem]) -> None:
+    if not problems:
+        return
+    others = [str(problem.line) for problem in problems[1:]]
+    more = f" (and {len(others):,} more lines: {', '.join(others[:5])}{' ...' if others[5:] else ''})" if others else ""
+    raise ValueError(f"{problems[0]}{more}")
+
+
+def _sample(row: LabelRow, data: bytes, where: str, size: int, name: str) -> FaceSample:
     try:
-        return float(text)
-    except ValueError:
-        raise ValueError(f"{where}: column {name}: expected a number or nothing, found {text!r}") from None
-
-
-def _sample(row: dict[str, str], data: bytes, where: str, size: int, name: str) -> FaceSample:
-    from PIL import Image, UnidentifiedImageError
-
-    try:
-        picture = Image.open(io.BytesIO(data)).convert("RGB")
-    except (UnidentifiedImageError, OSError, SyntaxError) as error:
-        raise ValueError(f"{where}: {name} is no picture that can be read ({error}); write it again") from error
-    image = torch.from_numpy(np.array(picture)).permute(2, 0, 1)
-    marks = torch.tensor([[_number(row, f"{axis}{i}", where) for axis in "xy"] for i in range(68)])
+        image = torch.from_numpy(decode(data, name)).permute(2, 0, 1)
+    except PictureError as error:
+        raise ValueError(f"{where}: {error}") from error
+    marks = torch.from_numpy(row.landmarks)
     if image.shape[1:] != (size, size):
         scale = torch.tensor([size / image.shape[2], size / image.shape[1]])
         marks = (marks + 0.5) * scale - 0.5
@@ -158,28 +164,14 @@ def _sample(row: dict[str, str], data: bytes, where: str, size: int, name: str) 
             image[None].float(), size=(size, size), mode="bilinear", align_corners=False, antialias=True
         )
         image = small[0].round().clamp(0, 255).to(torch.uint8)
-    au = torch.full((NUM_AUS,), float("nan"))
-    for column in row:
-        found = _AU.match(column or "")
-        if found:
-            value = _number(row, column, where)
-            if not np.isnan(value) and not 0 <= value <= MAX_INTENSITY:
-                raise ValueError(
-                    f"{where}: column {column}: expected 0..5 or nothing, found {value:g}; leave uncoded cells empty"
-                )
-            au[AU_INDEX[int(found[1])]] = value
-    emotion = (row.get("emotion") or "").strip().lower()
-    if emotion and emotion not in EMOTION_INDEX:
-        raise ValueError(f"{where}: column emotion: expected one of {', '.join(EMOTION_INDEX)}, found {emotion!r}")
-    frame = _number(row, "frame", where)
     return FaceSample(
         image=image.contiguous(),
         landmarks=marks,
-        au_intensity=au,
-        au_occurrence=occurrence(au),
-        emotion=EMOTION_INDEX[emotion] if emotion else -1,
-        pose=torch.tensor([_number(row, axis, where) for axis in ("yaw", "pitch", "roll")]),
-        subject=(row.get("subject") or "").strip(),
+        au_intensity=torch.from_numpy(row.au_intensity),
+        au_occurrence=torch.from_numpy(row.au_occurrence),
+        emotion=row.emotion,
+        pose=torch.from_numpy(row.pose),
+        subject=row.subject,
         source="labelled",
-        frame=0 if np.isnan(frame) else int(frame),
+        frame=row.frame or 0,
     )

@@ -1,137 +1,19 @@
-"""From a photo file to a picture, and to an aligned face: every way a photo can be unusable has its own message."""
+"""From a photo file to an aligned face: every way a photo can be unusable has its own message."""
 
 from __future__ import annotations
 
-import difflib
 import hashlib
-import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-import numpy as np
-
+from lit_faces.core.inputs import read_file
 from lit_faces.core.landmarks import Box, FaceAnalyser, align_crop, crop_frame
+from lit_faces.core.pictures import decode, load_picture
 from lit_faces.core.sample import FaceSample
 
-if TYPE_CHECKING:
-    from PIL import Image
-
-MAX_PIXELS = 100_000_000  # a phone's largest photo; beyond it a small file may be a decompression bomb
 MIN_FACE = 64  # pixels, side of the aligned crop
 SURE_SCORE = 0.35  # a further detection below it is taken for a false alarm
-# Formats that Pillow decodes itself (EPS, for one, would start another program).
-_FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP", "GIF", "PPM")
-_ALPHA_GREY = 128  # what shows through transparent pixels
 
-
-def load_photo(path: Path | str, max_pixels: int = MAX_PIXELS) -> np.ndarray:
-    """Read a photo as it is meant to be seen.
-
-    The EXIF rotation is applied; transparent pixels show mid grey; grey, palette, CMYK and 16-bit pictures become RGB;
-    of an animation the first frame is taken.
-
-    Args:
-        path: image file.
-        max_pixels: refuse larger pictures before decoding them.
-
-    Returns:
-        uint8 (H, W, 3), RGB.
-
-    Raises:
-        FileNotFoundError: no such file.
-        IsADirectoryError: it is a folder.
-        ValueError: empty, no picture, damaged, larger than ``max_pixels``, or of a pixel type with no known range.
-    """
-    from PIL import Image, ImageOps, UnidentifiedImageError
-
-    path = Path(path)
-    check_file(path)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # checked below, with a message
-            opened = Image.open(path, formats=_FORMATS)
-        with opened as image:
-            if image.width * image.height > max_pixels:
-                raise _too_large(path, f"{image.width}x{image.height} px", max_pixels)
-            image.load()
-            upright = _apply_exif(image, ImageOps.exif_transpose)
-            return _to_rgb(upright, path)
-    except UnidentifiedImageError as error:
-        raise ValueError(
-            f"{path}: not a picture that can be read, whatever its name says (readable: {', '.join(_FORMATS)} with "
-            "8 bits a channel, or 16-bit grey or PNG); open it in an image program and save it as JPEG or PNG"
-        ) from error
-    except Image.DecompressionBombError as error:
-        raise _too_large(path, str(error), max_pixels) from error
-    except (OSError, SyntaxError, EOFError, IndexError) as error:  # what Pillow's decoders raise on damaged data
-        raise ValueError(f"{path}: damaged or cut short ({error}); copy or download the photo again") from error
-
-
-def check_file(path: Path, what: str = "photo") -> None:
-    """Exists, is a file, is not empty.
-
-    Raises:
-        FileNotFoundError, IsADirectoryError, ValueError: says which, with the nearest name.
-    """
-    if path.is_dir():
-        raise IsADirectoryError(f"{path}: expected a {what}, found a folder; name one file in it")
-    if not path.is_file():
-        near = difflib.get_close_matches(path.name, [p.name for p in path.parent.glob("*")], n=1)
-        hint = f"; did you mean {path.parent / near[0]}?" if near else "; check the path (quotes around spaces?)"
-        raise FileNotFoundError(f"{path}: no such {what}{hint}")
-    if path.stat().st_size == 0:
-        raise ValueError(f"{path}: the file is empty (0 bytes); copy or download the {what} again")
-
-
-def _too_large(path: Path, found: str, limit: int) -> ValueError:
-    return ValueError(
-        f"{path}: too large to decode safely ({found}; limit {limit / 1e6:g} million px); make it smaller"
-    )
-
-
-def _apply_exif(image: Image.Image, transpose) -> Image.Image:
-    """The picture turned as its EXIF says; EXIF that cannot be read says nothing."""
-    try:
-        return transpose(image)
-    except (ValueError, TypeError, KeyError, SyntaxError, OSError):
-        return image
-
-
-def _to_rgb(image: Image.Image, path: Path) -> np.ndarray:
-    """Any mode to uint8 (H, W, 3)."""
-    from PIL import Image
-
-    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
-        return np.repeat(_to_8_bit(np.asarray(image), path)[..., None], 3, axis=2)
-    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, (_ALPHA_GREY,) * 3 + (255,)), image)
-    try:
-        return np.array(image.convert("RGB"))
-    except ValueError as error:
-        raise ValueError(
-            f"{path}: colour mode {image.mode} is not handled; save the photo as an RGB JPEG or PNG"
-        ) from error
-
-
-def _to_8_bit(values: np.ndarray, path: Path) -> np.ndarray:
-    """Grey values of more than 8 bits to uint8 (H, W).
-
-    16-bit integers are divided by 257; 32-bit integers are taken for 16-bit ones; floats for 0..1 (or for 0..255 where
-    any is above 1).
-    """
-    low, high = float(np.nanmin(values)), float(np.nanmax(values))
-    if not (low >= 0 and high <= 65535):
-        raise ValueError(f"{path}: grey values {low:g}..{high:g}, expected 0..65535; save it with 8 bits a channel")
-    if values.dtype.kind == "f":
-        if high > 255:
-            raise ValueError(
-                f"{path}: grey values up to {high:g} in floats, expected 0..1 or 0..255; save it with 8 bits"
-            )
-        scaled = np.nan_to_num(values) * (255.0 if high <= 1 else 1.0)
-    else:
-        scaled = values.astype(np.float64) / 257.0
-    return np.rint(scaled).astype(np.uint8)
+load_photo = load_picture  # the name that a photo's user looks for
 
 
 def source_from_photo(
@@ -155,7 +37,8 @@ def source_from_photo(
         ValueError: unreadable photo, no face, several faces and no ``face``, no such ``face``, a face under 64 px.
     """
     path = Path(path)
-    image = load_photo(path)
+    data = read_file(path)
+    image = decode(data, str(path))
     height, width = image.shape[:2]
     if min(height, width) < MIN_FACE:
         raise ValueError(
@@ -174,7 +57,7 @@ def source_from_photo(
     crop, landmarks = align_crop(image, points, size)
     provenance = {
         "photo": path.name,
-        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "sha256": hashlib.sha256(data).hexdigest(),
         "box": [box.left, box.top, box.right, box.bottom],
         "score": round(box.score, 3),
         "crop": [round(cx, 3), round(cy, 3), round(side, 3)],

@@ -7,6 +7,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+from lit_faces.core.files import replace_file
+
 
 class RemoteFolder:
     """Files below a URL of fsspec (``s3://``, ``gs://``, ``https://`` ...), kept in a local folder.
@@ -64,6 +66,4 @@ class RemoteFolder:
             raise FileNotFoundError(f"{self.url}/{name}: not there; upload a whole prepared set") from error
 
     def _keep(self, name: str, data: bytes) -> None:
-        temporary = self.folder / f".{name}.{os.getpid()}.tmp"
-        temporary.write_bytes(data)
-        os.replace(temporary, self.folder / name)
+        replace_file(self.folder / name, data)

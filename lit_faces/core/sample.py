@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 import torch
+from lightning_utilities.core.apply_func import apply_to_collection
 from torch import Tensor
 
 from lit_faces.core.facs import EMOTIONS, NUM_AUS
@@ -71,21 +72,11 @@ class FaceBatch:
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> FaceBatch:
         """A copy whose tensors live on ``device``."""
-        moved: dict[str, Any] = {
-            f.name: (v.to(device, non_blocking=non_blocking) if isinstance(v, Tensor) else v)
-            for f in fields(self)
-            for v in (getattr(self, f.name),)
-        }
-        return FaceBatch(**moved)
+        return apply_to_collection(self, Tensor, Tensor.to, device, non_blocking=non_blocking)
 
     def pin_memory(self) -> FaceBatch:
         """A copy in page-locked memory (what a pinning DataLoader calls)."""
-        pinned: dict[str, Any] = {
-            f.name: (v.pin_memory() if isinstance(v, Tensor) else v)
-            for f in fields(self)
-            for v in (getattr(self, f.name),)
-        }
-        return FaceBatch(**pinned)
+        return apply_to_collection(self, Tensor, Tensor.pin_memory)
 
     def image_float(self) -> Tensor:
         """Images as float32 (B, 3, H, W) in [-1, 1]."""

@@ -3,7 +3,7 @@
 ::
 
     out/
-      manifest.json        what the set is, its shards with size and SHA-256
+      manifest.json        what the set is, its index and shards with size and SHA-256
       index.arrow          one row a face: shard, offset, length, and every label (memory-mapped)
       shard-00000.tar      KEY.jpg and KEY.json by turns, the layout of webdataset
       shard-00000.arrow    the rows of that shard; written last, so its presence says that the shard is complete
@@ -13,12 +13,14 @@ A shard appears under its name only when it is complete, so a killed writer leav
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import io
 import itertools
 import json
 import os
+import re
 import tarfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -30,32 +32,18 @@ import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 
-from lit_faces.core.facs import AU_KEYS, EMOTIONS, NUM_AUS
-from lit_faces.core.files import replace_file
+from lit_faces.core.facs import AU_KEYS, EMOTIONS
+from lit_faces.core.fields import field, parse_json, read_json, shown
+from lit_faces.core.files import Replacement, replace_file
+from lit_faces.core.geometry import resize_landmarks
+from lit_faces.core.pictures import decode_own
+from lit_faces.core.rows import SCHEMA, STRINGS, VECTORS, check_rows, read_arrow, vectors
 from lit_faces.core.sample import FaceBatch
 
 MANIFEST, INDEX, LAYOUT = "manifest.json", "index.arrow", 1
 _BLOCK = 512  # of tar
-_SCHEMA = pa.schema(
-    [
-        ("key", pa.string()),
-        ("shard", pa.int32()),
-        ("offset", pa.int64()),
-        ("length", pa.int32()),
-        ("subject", pa.string()),
-        ("clip", pa.string()),
-        ("frame", pa.int64()),
-        ("source", pa.string()),
-        ("split", pa.string()),
-        ("emotion", pa.int8()),
-        ("au_intensity", pa.list_(pa.float32(), NUM_AUS)),
-        ("au_occurrence", pa.list_(pa.float32(), NUM_AUS)),
-        ("landmarks", pa.list_(pa.float32(), 136)),
-        ("pose", pa.list_(pa.float32(), 3)),
-    ]
-)
-_VECTORS = {"au_intensity": NUM_AUS, "au_occurrence": NUM_AUS, "landmarks": 136, "pose": 3}
-_STRINGS = ("subject", "clip", "source", "split")
+#: Indices that were checked by this process: path, size, time of change.
+_CHECKED: set[tuple[str, int, int]] = set()
 
 
 def shard_name(number: int) -> str:
@@ -74,8 +62,11 @@ class ShardWriter:
 
     def __init__(self, folder: Path, number: int, fingerprint: str = "") -> None:
         self.folder, self.number, self.fingerprint = folder, number, fingerprint
-        self._temporary = folder / f".{shard_name(number)}.tar.{os.getpid()}.tmp"  # never another process's
-        self._file = self._temporary.open("wb")
+        self._tar_file = Replacement(folder / f"{shard_name(number)}.tar", ending=False)
+        try:
+            self._file = self._tar_file.temporary.open("wb")
+        except OSError as error:
+            raise self.named(error) from error
         self._tar = tarfile.TarFile(fileobj=self._file, mode="w", format=tarfile.USTAR_FORMAT)
         self._rows: list[dict[str, Any]] = []
 
@@ -106,26 +97,31 @@ class ShardWriter:
             failures: what could not be read on the way; kept with the index.
         """
         self._tar.close()
-        self._file.flush()
-        os.fsync(self._file.fileno())
         self._file.close()
+        written = self._tar_file.temporary
+        with written.open("rb") as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         about = {
             "fingerprint": self.fingerprint,
-            "bytes": self._temporary.stat().st_size,
-            "sha256": hashlib.sha256(self._temporary.read_bytes()).hexdigest(),
+            "bytes": written.stat().st_size,
+            "sha256": sha256,
             "failures": list(failures),
         }
-        columns = {name: [row[name] for row in self._rows] for name in _SCHEMA.names}
-        table = pa.table(columns, schema=_SCHEMA).replace_schema_metadata({"lit_faces": json.dumps(about)})
-        path = self.folder / f"{shard_name(self.number)}.tar"
-        os.replace(self._temporary, path)
-        replace_file(path.with_suffix(".arrow"), _arrow(table))
+        columns = {name: [row[name] for row in self._rows] for name in SCHEMA.names}
+        table = pa.table(columns, schema=SCHEMA).replace_schema_metadata({"lit_faces": json.dumps(about)})
+        self._tar_file.commit()
+        replace_file(self.folder / f"{shard_name(self.number)}.arrow", _arrow(table))
         return len(self._rows)
+
+    def named(self, error: OSError) -> OSError:
+        """A writer's error with the name of the shard."""
+        return self._tar_file.named(error)
 
     def abandon(self) -> None:
         """Leave nothing behind."""
-        self._file.close()
-        self._temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # of what is still to be written, on a full disk
+            self._file.close()
+        self._tar_file.discard()
 
 
 def _record(row: dict[str, Any], provenance: dict[str, Any] | None = None) -> bytes:
@@ -149,19 +145,6 @@ def _arrow(table: pa.Table) -> bytes:
     return sink.getvalue()
 
 
-def read_arrow(path: Path) -> pa.Table:
-    """A table of rows, memory-mapped.
-
-    Raises:
-        ValueError: damaged.
-    """
-    try:
-        with pa.memory_map(str(path)) as source:
-            return pa.ipc.open_file(source).read_all()
-    except (pa.ArrowInvalid, OSError) as error:
-        raise ValueError(f"{path}: damaged ({error}); run the same prepare command again") from error
-
-
 def shard_state(folder: Path, number: int, fingerprint: str | None = None) -> dict[str, Any] | None:
     """What a complete shard says of itself (rows, bytes, sha256, failures); None when it must be written."""
     path = folder / f"{shard_name(number)}.arrow"
@@ -169,15 +152,30 @@ def shard_state(folder: Path, number: int, fingerprint: str | None = None) -> di
         return None
     try:
         table = read_arrow(path)
-    except ValueError:
+        about = parse_json((table.schema.metadata or {}).get(b"lit_faces", b"{}"), path)
+        check_shard_entry({**about, "rows": table.num_rows}, path)
+        field(about, "failures", list, path, of=dict)
+        check_rows(table, path, {number: about["bytes"]})
+    except (ValueError, TypeError):
         return None
-    about = json.loads((table.schema.metadata or {}).get(b"lit_faces", b"{}"))
     tar = path.with_suffix(".tar")
-    if not tar.is_file() or tar.stat().st_size != about.get("bytes"):
+    if not tar.is_file() or tar.stat().st_size != about["bytes"]:
         return None
     if fingerprint is not None and about.get("fingerprint") != fingerprint:
         return None
     return {"rows": table.num_rows, **about}
+
+
+def check_shard_entry(entry: Any, where: Path | str) -> None:
+    """What a manifest, or a shard itself, says of one shard.
+
+    Raises:
+        ValueError: names file and field.
+    """
+    for name in ("rows", "bytes"):
+        field(entry, name, int, where, minimum=0)
+    if re.fullmatch("[0-9a-f]{64}", digest := field(entry, "sha256", str, where)) is None:
+        raise ValueError(f"{where}: sha256: expected 64 hexadecimal digits, found {shown(digest)}")
 
 
 def write_index(folder: Path, shards: int, about: dict[str, Any]) -> dict[str, Any]:
@@ -196,9 +194,16 @@ def write_index(folder: Path, shards: int, about: dict[str, Any]) -> dict[str, A
             raise ValueError(f"{folder / shard_name(number)}.tar: missing or damaged; run the same command again")
         tables.append(read_arrow(folder / f"{shard_name(number)}.arrow").replace_schema_metadata(None))
         entries.append({"name": f"{shard_name(number)}.tar", **{k: state[k] for k in ("rows", "bytes", "sha256")}})
-    table = pa.concat_tables(tables) if tables else _SCHEMA.empty_table()
-    replace_file(folder / INDEX, _arrow(table.combine_chunks()))
-    manifest = {"layout": LAYOUT, "faces": table.num_rows, **about, "shards": entries}
+    table = pa.concat_tables(tables) if tables else SCHEMA.empty_table()
+    index = _arrow(table.combine_chunks())
+    replace_file(folder / INDEX, index)
+    manifest = {
+        "layout": LAYOUT,
+        "faces": table.num_rows,
+        **about,
+        "index": {"bytes": len(index), "sha256": hashlib.sha256(index).hexdigest()},
+        "shards": entries,
+    }
     replace_file(folder / MANIFEST, (json.dumps(manifest, indent=1) + "\n").encode())
     return manifest
 
@@ -241,22 +246,15 @@ class ShardSet:
         self._sizes = [entry["bytes"] for entry in self.manifest["shards"]]
         if self.remote is None:
             self._check_sizes()
-        table = read_arrow(self.folder / INDEX)
-        if table.num_rows != self.manifest["faces"]:
-            raise ValueError(
-                f"{self.folder / INDEX}: {table.num_rows} rows, the manifest says {self.manifest['faces']}; "
-                "run the same prepare command again"
-            )
+        table = self._read_index()
         self._keys = table["key"]
         for name in ("shard", "offset", "length", "frame"):
             setattr(self, name, table[name].to_numpy())
         self.emotion = table["emotion"].to_numpy().astype(np.int64)
-        for name, width in _VECTORS.items():
-            column = table[name].combine_chunks()
-            values = column.chunk(0) if isinstance(column, pa.ChunkedArray) else column
-            setattr(self, name, values.values.to_numpy(zero_copy_only=False).reshape(-1, width))
+        for name in VECTORS:
+            setattr(self, name, vectors(table, name))
         self.words: dict[str, list[str]] = {}
-        for name in _STRINGS:
+        for name in STRINGS:
             column = table[name].combine_chunks()
             coded = (column.chunk(0) if isinstance(column, pa.ChunkedArray) else column).dictionary_encode()
             setattr(self, name, coded.indices.to_numpy(zero_copy_only=False))
@@ -275,13 +273,47 @@ class ShardSet:
     landmarks: NDArray[np.float32]
     pose: NDArray[np.float32]
 
+    def _read_index(self) -> pa.Table:
+        """The rows; checked once a process, and not again in its loaders' processes while the file is as it was."""
+        path = self.folder / INDEX
+        if not path.is_file():
+            raise ValueError(f"{path}: is missing; run the same prepare command again")
+        status = path.stat()
+        self._seen = (str(path.resolve()), status.st_size, status.st_mtime_ns)
+        if self._seen not in _CHECKED:
+            self._check_digest(path, status.st_size)
+        table = read_arrow(path)
+        if table.num_rows != self.manifest["faces"]:
+            raise ValueError(
+                f"{path}: {table.num_rows} rows, the manifest says {self.manifest['faces']}; "
+                "run the same prepare command again"
+            )
+        if self._seen not in _CHECKED:
+            check_rows(table, path, dict(enumerate(self._sizes)))
+            _CHECKED.add(self._seen)
+        return table
+
+    def _check_digest(self, path: Path, size: int) -> None:
+        """Compare the index with what the manifest says of it, before pyarrow reads it.
+
+        Sets that were prepared before manifests said so are told by what Arrow itself can check.
+        """
+        said = self.manifest.get("index")
+        if said is None:
+            return
+        with path.open("rb") as handle:
+            same = size == said["bytes"] and hashlib.file_digest(handle, "sha256").hexdigest() == said["sha256"]
+        if not same:
+            raise ValueError(f"{path}: damaged: not what {MANIFEST} says; run the same prepare command again")
+
     def __len__(self) -> int:
         return len(self.frame)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"path": self.path, "cache": self.remote.cache if self.remote else None}
+        return {"path": self.path, "cache": self.remote.cache if self.remote else None, "seen": self._seen}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
+        _CHECKED.add(state.pop("seen"))
         self.__init__(**state)  # type: ignore[misc]  # a worker maps the files itself
 
     def __del__(self) -> None:
@@ -343,7 +375,7 @@ class ShardSet:
         self._decode_all(*jobs[0])  # one share here: a waiting thread more would only fight for the interpreter
         marks = self.landmarks[index].reshape(-1, 68, 2)
         if size != own:
-            marks = (marks + 0.5) * (size / own) - 0.5
+            marks = resize_landmarks(marks, size / own)
         words = {name: self.words[name] for name in ("subject", "source")}
         batch = FaceBatch(
             image=images,
@@ -368,13 +400,15 @@ class ShardSet:
         """Decode a row into its three planes, uint8 (3, size, size)."""
         import cv2
 
-        picture = cv2.imdecode(np.frombuffer(self.picture(row), np.uint8), cv2.IMREAD_COLOR)
-        if picture is None:
+        picture = decode_own(self.picture(row))
+        own = int(self.manifest["size"])
+        if picture is None or picture.shape[:2] != (own, own):
             name = self.manifest["shards"][int(self.shard[row])]["name"]
-            raise ValueError(f"{self.path}/{name}: {self.key(row)} cannot be decoded; run `prepare ... --check`")
+            what = "cannot be decoded" if picture is None else f"is not {own} x {own} pixels"
+            raise ValueError(f"{self.path}/{name}: {self.key(row)} {what}; run `prepare ... --check`")
         if picture.shape[0] != size:
             how = cv2.INTER_AREA if size < picture.shape[0] else cv2.INTER_CUBIC
-            picture = cv2.resize(picture, (size, size), interpolation=how)
+            picture = cv2.resize(picture, (size, size), interpolation=how)  # type: ignore[assignment]  # its stubs: any number
         cv2.split(picture, [planes[2], planes[1], planes[0]])  # BGR; ten times as fast as a transposed copy
 
     def _check_sizes(self) -> None:
@@ -426,11 +460,22 @@ def read_manifest(folder: Path, name: str | None = None) -> dict[str, Any]:
             "no prepared set; make one with `python -m lit_faces.prepare NAME --root ... --out ...`"
         )  # fmt: skip
         raise FileNotFoundError(f"{name or folder}: {what}")
-    try:
-        manifest = json.loads(path.read_text())
-        layout = manifest["layout"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path}: damaged ({error}); run the same prepare command again") from error
+    again = "run the same prepare command again"
+    manifest = read_json(path, again)
+    layout = field(manifest, "layout", int, path)
     if layout != LAYOUT:
         raise ValueError(f"{path}: layout {layout}, this lit_faces reads {LAYOUT}; prepare the set again")
+    faces = field(manifest, "faces", int, path, minimum=0)
+    field(manifest, "size", int, path, minimum=1, maximum=8192)
+    field(manifest, "title", str, path, default="")
+    field(manifest, "aus", list, path, of=int, default=[])
+    entries = field(manifest, "shards", list, path, of=dict)
+    for entry in entries:
+        if re.fullmatch(r"shard-\d{5}\.tar", name := field(entry, "name", str, path)) is None:
+            raise ValueError(f"{path}: shards: name: expected shard-00000.tar or alike, found {shown(name)}; {again}")
+        check_shard_entry(entry, f"{path}: {name}")
+    if sum(entry["rows"] for entry in entries) != faces:
+        raise ValueError(f"{path}: its shards have another number of rows than {faces} faces; {again}")
+    if "index" in manifest:
+        check_shard_entry({"rows": faces, **field(manifest, "index", dict, path)}, f"{path}: index")
     return manifest

@@ -115,6 +115,9 @@ class AgreementOverAUs(PairMoments):
         kind: of ICC, see :mod:`lit_faces.metrics.icc`.
     """
 
+    higher_is_better = None
+    figures = {"icc": True, "pcc": True, "ccc": True, "mae": False, "rmse": False}
+
     def __init__(self, kind: Kind = "3,1") -> None:
         super().__init__(len(AU_KEYS))
         check_kind(kind)

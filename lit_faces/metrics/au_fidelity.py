@@ -29,6 +29,8 @@ class AUFidelity(StreamingICC):
             asked to change".
     """
 
+    higher_is_better = None
+    figures = {"icc": True, "icc_neutral": True, "mae": False, "leak": False}
     error_sum: Tensor
     error_count: Tensor
     leak_sum: Tensor

@@ -285,6 +285,8 @@ class OccurrenceOverAUs(_Counted):
         threshold: present means score >= threshold; one, or (19,).
     """
 
+    figures = {"f1": True, "f1_norm": True, "balanced_accuracy": True}
+
     def __init__(self, threshold: float | Tensor = 0.5) -> None:
         super().__init__(len(AU_KEYS), threshold)
 

@@ -31,12 +31,14 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+
+from lit_faces.core.fields import field, read_json
+from lit_faces.core.files import replace_file
 
 START = "start"
 GENERIC = "generic"
@@ -72,6 +74,11 @@ class ResultMatrix:
         >>> round(results.forgetting("learnt"), 3)
         0.1
     """
+
+    figures = {
+        "plasticity": True, "learning_accuracy": True, "average": True, "backward_transfer": True,
+        "forward_transfer": True, "forgetting": False, "generic_drop": False,
+    }  # fmt: skip
 
     def __init__(self, people: Sequence[str], score: str = "icc") -> None:
         names = [str(name) for name in people]
@@ -197,9 +204,7 @@ class ResultMatrix:
         names = [*self.people, START]
         rows = {name: [None if math.isnan(x) else x for x in row] for name, row in zip(names, self.values.tolist())}
         document = {"score": self.score, "people": self.people, "columns": [*self.people, GENERIC], "rows": rows}
-        temporary = Path(path).with_name(f".{Path(path).name}.{os.getpid()}")
-        temporary.write_text(json.dumps(document, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-        os.replace(temporary, path)
+        replace_file(path, (json.dumps(document, indent=1, allow_nan=False) + "\n").encode())
 
     @classmethod
     def load(cls, path: Path | str) -> ResultMatrix:
@@ -208,12 +213,13 @@ class ResultMatrix:
         Raises:
             ValueError: another file.
         """
-        document = json.loads(Path(path).read_text(encoding="utf-8"))
-        try:
-            result = cls(document["people"], document["score"])
-            rows = [document["rows"][name] for name in (*result.people, START)]
-        except (KeyError, TypeError) as error:
-            raise ValueError(f"{path}: expected a file written by ResultMatrix.save, {error} is missing") from error
+        document = read_json(path)
+        result = cls(field(document, "people", list, path, of=str), field(document, "score", str, path))
+        kept = field(document, "rows", dict, path, of=list)
+        rows = [field(kept, name, list, f"{path}: rows") for name in (*result.people, START)]
+        scores = {str(n): x for n, x in enumerate(x for row in rows for x in row) if x is not None}
+        for name in scores:
+            field(scores, name, float, f"{path}: rows: score")
         lengths = {len(row) for row in rows}
         if lengths != {len(rows)}:
             raise ValueError(

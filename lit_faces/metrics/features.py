@@ -12,14 +12,16 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import torch
+from lightning_utilities.core.imports import RequirementCache
 from torch import Tensor, nn
-from torch.nn import functional
 
+from lit_faces.core.geometry import resize_images
 from lit_faces.core.landmarks import EMBEDDING_SIZE, FaceAnalyser, centred_box
-from lit_faces.core.weights import load_checkpoint, load_state, load_weights
+from lit_faces.core.weights import load_checkpoint, load_state, load_weights, plain_weights
 
 INCEPTION_FILE = "weights-inception-2015-12-05-6726825d.pth"
 _INCEPTION_URL = f"https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/{INCEPTION_FILE}"
+_FIDELITY = RequirementCache("torch-fidelity>=0.3")
 
 
 class Features(NamedTuple):
@@ -99,12 +101,10 @@ class InceptionFeatures:
                 f"features: inception needs its weight file at {wanted}; put {_INCEPTION_URL} (91 MB) there, or choose "
                 "features: dlib"
             )
-        try:
-            from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
-        except ModuleNotFoundError as error:
-            raise ModuleNotFoundError(
-                "features: inception needs the package torch-fidelity: pip install 'torch-fidelity>=0.3'"
-            ) from error
+        if not _FIDELITY:
+            raise ModuleNotFoundError(f"features: inception needs a package. {_FIDELITY}")
+        from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+
         network = FeatureExtractorInceptionV3(
             "inception-v3-compat", ["2048", "logits_unbiased"], feature_extractor_weights_path=str(path)
         )
@@ -154,9 +154,7 @@ class TimmFeatures:
     def __call__(self, images: Tensor) -> Features:
         """Features of uint8 (B, 3, H, W), resized to the model's own input size."""
         network: Any = self.network.to(images.device)
-        resized = functional.interpolate(
-            images.float() / 255, self.size, mode="bilinear", antialias=True, align_corners=False
-        )
+        resized = resize_images(images.float() / 255, *self.size)
         maps = network.forward_features((resized - self.mean.to(resized)) / self.std.to(resized))
         features = network.forward_head(maps, pre_logits=True)
         return Features(features.float(), network.forward_head(maps).float())
@@ -194,9 +192,7 @@ def find_inception_weights() -> Path | None:
 
 
 def _inception_at_hand() -> bool:
-    import importlib.util
-
-    return find_inception_weights() is not None and importlib.util.find_spec("torch_fidelity") is not None
+    return find_inception_weights() is not None and bool(_FIDELITY)
 
 
 def _hub_folder() -> Path:
@@ -212,5 +208,4 @@ def _state_of(path: Path) -> dict[str, Tensor]:
     """Tensors of a safetensors file or a checkpoint."""
     if path.suffix == ".safetensors":
         return load_weights(path)[0]
-    checkpoint = load_checkpoint(path)
-    return checkpoint.get("state_dict", checkpoint)
+    return plain_weights(load_checkpoint(path), path, ())[0]

@@ -231,7 +231,8 @@ class StreamingICC(PairMoments):
         kind: see :mod:`lit_faces.metrics.icc`.
     """
 
-    higher_is_better = True
+    higher_is_better: bool | None = True
+    figures = {"icc": True}
 
     def __init__(self, num_outputs: int, kind: Kind = "3,1") -> None:
         super().__init__(num_outputs)

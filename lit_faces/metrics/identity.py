@@ -91,6 +91,8 @@ class IdentitySimilarity(Metric):
 
     full_state_update = False
     is_differentiable = False
+    higher_is_better = None
+    figures = {"distance": False, "same_share": True, "found": True}
     distance_sum: Tensor
     same: Tensor
     found: Tensor

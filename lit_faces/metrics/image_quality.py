@@ -27,6 +27,7 @@ from torchmetrics.image.kid import KernelInceptionDistance
 from torchmetrics.utilities import dim_zero_cat
 
 from lit_faces.core.landmarks import FaceAnalyser
+from lit_faces.core.ranks import gather_tensors
 from lit_faces.metrics.features import Extractor, Features, make_extractor
 
 #: Squared embedding distance that divides a likeness by e. Two photographs of one person are 0.16 apart, of two 0.67.
@@ -120,6 +121,8 @@ class ImageQuality(Metric):
 
     full_state_update = False
     is_differentiable = False
+    higher_is_better = None
+    figures = {"fid": False, "kid": False, "is": True, "found_real": True, "found_fake": True}
     real: list[Tensor]
     fake: list[Tensor]
     fake_logits: list[Tensor]
@@ -134,7 +137,7 @@ class ImageQuality(Metric):
         seed: int = 0,
         analyser: FaceAnalyser | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(dist_sync_fn=gather_tensors)  # torchmetrics' own waits for ever where a rank saw nothing
         self.extractor: Extractor = make_extractor(features, feature_weights, analyser)
         self.kid_subsets, self.kid_subset_size, self.seed = kid_subsets, kid_subset_size, seed
         self._references: Tensor | None = None

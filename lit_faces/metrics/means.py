@@ -18,6 +18,8 @@ class WeightedMeans(Metric):
 
     full_state_update = False
     is_differentiable = False
+    higher_is_better = None  # whose means they are says :mod:`lit_faces.metrics.directions`
+    figures: Mapping[str, bool] = {}
     sums: Tensor
 
     def __init__(self, names: Sequence[str]) -> None:

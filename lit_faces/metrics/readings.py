@@ -37,8 +37,14 @@ class Readings:
 
     @classmethod
     def of_batches(cls, batches: list[Readings]) -> Readings:
-        """All of them, of all ranks. All ranks must call it."""
+        """All of them, of all ranks. All ranks must call it.
+
+        Raises:
+            ValueError: no rank has read anything.
+        """
         parts = [part for rank in gather(batches) for part in rank]
+        if not parts:
+            raise ValueError("nothing was read: the test has no batch in any process")
         names = ("truth", "read", "occurrence", "occurs", "emotion")
         columns: dict[str, Any] = {name: torch.cat([getattr(part, name) for part in parts]) for name in names}
         if parts[0].expression is not None:

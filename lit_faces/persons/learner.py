@@ -19,32 +19,20 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lit_faces.continual.calibration import (
-    PersonCalibration,
-    labelled_affine,
-    match_moments,
-    median_subtraction,
-    neutral_statistics,
-    neutral_subtraction,
-)
-from lit_faces.continual.ewc import EWC
-from lit_faces.continual.few_shot import ridge_update
-from lit_faces.continual.penalties import L2SP, SI
+from lit_faces.continual.calibration import PersonCalibration, neutral_statistics
+from lit_faces.continual.ewc import fisher_diagonal
 from lit_faces.continual.replay import FaceMemory
 from lit_faces.core.facs import MAX_INTENSITY
+from lit_faces.core.fields import field, shown
 from lit_faces.core.sample import FaceBatch
 from lit_faces.core.seeding import derive_seed, generator_for
 from lit_faces.core.shipped import FISHER
-from lit_faces.core.weights import load_weights, save_weights
-from lit_faces.persons.recipes import METHODS, Recipe, fast_bfloat16, learn_person, make_penalty
-from lit_faces.persons.synthesis import GenerativeMemory
+from lit_faces.core.weights import check_card, load_state, load_weights, save_weights
+from lit_faces.persons.generative_replay import GenerativeMemory
+from lit_faces.persons.methods import find_method
+from lit_faces.persons.recipes import Recipe, fast_bfloat16, learn_person
 from lit_faces.tasks.au_detector import AUDetector
 
-#: Without labels: from the photo, which is neutral; from all frames of the person.
-ZERO_SHOT = ("neutral", "neutral_raw", "median", "affine")
-#: With labels and without a gradient: an affine map of the readings, the intensity head in closed form.
-CLOSED_FORM = ("labelled_affine", "ridge")
-ALL_METHODS = (*METHODS, *ZERO_SHOT, *CLOSED_FORM)
 _KIND = "personal_memory"
 _FISHER = 0xF15
 
@@ -69,7 +57,7 @@ class PersonalLearner:
 
     Args:
         detector: the generic detector; it is not changed, ``self.detector`` is.
-        method: one of :data:`ALL_METHODS`.
+        method: name or class path, see :func:`~lit_faces.persons.methods.find_method`.
         recipe: steps and strengths.
         capacity: of the memory, faces or bytes ("64MB").
         fisher_samples: frames of a person that the Fisher information is taken from.
@@ -86,13 +74,11 @@ class PersonalLearner:
         capacity: int | str = 600,
         fisher_samples: int = 12,
     ) -> None:
-        if method not in ALL_METHODS:
-            raise ValueError(f"method {method!r}: expected one of {', '.join(ALL_METHODS)}")
         self.detector, self.method, self.recipe = detector, method, recipe or Recipe()
         self.capacity, self.fisher_samples = capacity, fisher_samples
-        how = METHODS.get(method)
+        self.how = how = find_method(method)
         self.memory: FaceMemory | GenerativeMemory | None = None
-        if how is not None and how.replay:
+        if how.replay:
             seed = self.recipe.seed
             if how.generative:
                 self.memory = GenerativeMemory(seed=seed)
@@ -100,8 +86,8 @@ class PersonalLearner:
                 self.memory = FaceMemory(10_000_000, "reservoir", seed)
             else:
                 self.memory = FaceMemory(capacity, "balanced", seed)
-        self.penalty = make_penalty(how.penalty, self.recipe) if how is not None else None
-        self.generic = copy.deepcopy(detector) if how is not None and how.replay and not how.joint else None
+        self.penalty = None if how.penalty is None else how.penalty(self.recipe)
+        self.generic = copy.deepcopy(detector) if how.replay and not how.joint else None
         self.personal: dict[str, nn.Module] = {}
         self.learnt: list[str] = []
         self.population: dict[str, Tensor] = {}
@@ -126,25 +112,36 @@ class PersonalLearner:
         """
         if self.memory is not None:
             self.memory.add(others)
-        if isinstance(self.penalty, EWC):
-            known = self.fisher(others, 8 * self.fisher_samples) if fisher is None else fisher
-            self.penalty.add_task(self.detector, {n: self.recipe.generic_weight * v for n, v in known.items()})
-        elif isinstance(self.penalty, L2SP):
-            self.detector.requires_grad_(True)
-            self.penalty.consolidate(self.detector)
-        if self.method in ZERO_SHOT:
+        if self.penalty is not None and self.penalty.at_start:
+            self._consolidate(others, 8 * self.fisher_samples, fisher)
+            if self.penalty.after_each:  # the people before the first count for so many
+                for value in self.penalty.importance.values():
+                    value *= self.recipe.generic_weight
+        if self.how.population:
             self.population = dict(population or self._studied(others if reference is None else reference))
+
+    def _consolidate(self, faces: FaceBatch, samples: int, fisher: Mapping[str, Tensor] | None = None) -> None:
+        """Let the penalty remember what was learnt, from a few of the faces, or from what is known of them."""
+        if self.penalty is None:
+            return
+        self.detector.requires_grad_(True)
+        if fisher is not None and self.penalty.takes_fisher:
+            self.penalty.add_task(self.detector, fisher)
+        else:
+            some = self._some(faces, samples).to(self.detector.device)
+            self.penalty.consolidate(self.detector, some.image_float(), some.au_intensity)
+        self.detector.requires_grad_(False)
+
+    def _some(self, faces: FaceBatch, samples: int) -> FaceBatch:
+        """A few of the faces, drawn by the recipe's seed."""
+        order = torch.randperm(len(faces), generator=generator_for(self.recipe.seed, _FISHER, len(self.learnt)))
+        return faces.select(order[:samples])
 
     def fisher(self, faces: FaceBatch, samples: int | None = None) -> dict[str, Tensor]:
         """Exact Fisher information of the intensities (Gaussian) on a few of the faces, drawn by the recipe's seed."""
-        from lit_faces.continual.ewc import fisher_diagonal
-
-        samples = self.fisher_samples if samples is None else samples
-        pick = torch.randperm(len(faces), generator=generator_for(self.recipe.seed, _FISHER, len(self.learnt)))
+        some = self._some(faces, self.fisher_samples if samples is None else samples)
         self.detector.requires_grad_(True)
-        found = fisher_diagonal(
-            self.detector, faces.select(pick[:samples]).image_float().to(self.detector.device), "gaussian"
-        )
+        found = fisher_diagonal(self.detector, some.image_float().to(self.detector.device), "gaussian")
         self.detector.requires_grad_(False)
         return found
 
@@ -161,9 +158,9 @@ class PersonalLearner:
         """
         if len(frames):
             frames = replace(frames, subject=[name] * len(frames))
-            if self.method in ZERO_SHOT or self.method in CLOSED_FORM:
-                self.personal[name] = self._personal_map(frames)
-            elif self.method != "none":
+            if self.how.fit is not None:
+                self.personal[name] = self.how.fit(self, frames)
+            elif not self.how.leaves_others:
                 self._learn_by_gradient(frames, accelerator, consolidate)
         self.learnt = [*(other for other in self.learnt if other != name), name]
 
@@ -172,7 +169,7 @@ class PersonalLearner:
         self.detector = learn_person(
             self.detector,
             frames,
-            self.method,
+            self.how,
             recipe,
             self.memory,
             self.penalty,
@@ -184,11 +181,9 @@ class PersonalLearner:
         if not consolidate:
             return
         if self.memory is not None:
-            self.memory.add(frames if METHODS[self.method].joint else self._worth_keeping(frames))
-        if isinstance(self.penalty, EWC):
-            self.penalty.add_task(self.detector, self.fisher(frames))
-        elif isinstance(self.penalty, SI):
-            self.penalty.consolidate(self.detector)
+            self.memory.add(frames if self.how.joint else self._worth_keeping(frames))
+        if self.penalty is not None and self.penalty.after_each:
+            self._consolidate(frames, self.fisher_samples)
 
     def _worth_keeping(self, frames: FaceBatch) -> FaceBatch:
         """Some frames of a person, balanced over AUs and grades: one with many must not drive others out."""
@@ -202,7 +197,7 @@ class PersonalLearner:
 
     def _studied(self, reference: FaceBatch) -> dict[str, Tensor]:
         """What is usual: readings on everybody, and on neutral faces."""
-        found = self._read(reference.image)
+        found = self.read(reference.image)
         neutral = (reference.au_intensity.nan_to_num(0.0) == 0).all(1) & reference.au_intensity.isfinite().any(1)
         if not bool(neutral.any()):
             raise ValueError(
@@ -218,36 +213,6 @@ class PersonalLearner:
             "between": between,
             "within": within,
         }
-
-    def _personal_map(self, frames: FaceBatch) -> nn.Module:
-        if self.method == "ridge":
-            return self._ridge(frames)
-        found, known = self._read(frames.image), self.population
-        if self.method == "neutral":
-            return neutral_subtraction(found[:1], known["neutral"], known["between"], known["within"])
-        if self.method == "neutral_raw":
-            return neutral_subtraction(found[:1], known["neutral"])
-        if self.method == "median":
-            return median_subtraction(found, known["neutral"])
-        if self.method == "affine":
-            return match_moments(found, known["mean"], known["std"])
-        return labelled_affine(found, frames.au_intensity)
-
-    @torch.no_grad()
-    def _ridge(self, frames: FaceBatch) -> nn.Module:
-        """The intensity head of one person: ridge regression of its logits towards the generic head's."""
-        detector = self.detector
-        features = torch.cat(
-            [detector.features(chunk.to(detector.device).float() / 127.5 - 1.0) for chunk in frames.image.split(64)]
-        ).float()
-        line = detector.calibration
-        share = ((frames.au_intensity.to(features.device) - line.shift) / line.scale / MAX_INTENSITY).clamp(0.02, 0.98)
-        head = nn.Linear(features.shape[1], share.shape[1])
-        weight, bias = ridge_update(
-            features, share.logit(), detector.head.linear.weight, detector.head.linear.bias, self.recipe.ridge
-        )
-        head.load_state_dict({"weight": weight, "bias": bias})
-        return head.requires_grad_(False)
 
     # -- reading -------------------------------------------------------------------------------------------------
 
@@ -267,7 +232,7 @@ class PersonalLearner:
             found = torch.cat(features).float()
             raw = MAX_INTENSITY * mine.to(found.device)(found).sigmoid()
             return self.detector.calibration(raw).cpu()
-        found = self._read(images)
+        found = self.read(images)
         return found if mine is None else mine(found)
 
     def for_person(self, name: str) -> AUDetector:
@@ -283,7 +248,8 @@ class PersonalLearner:
         return detector
 
     @torch.inference_mode()
-    def _read(self, images: Tensor) -> Tensor:
+    def read(self, images: Tensor) -> Tensor:
+        """What the shared detector reads, calibrated: pictures uint8 (B, 3, H, W) -> float32 (B, 19), 0..5."""
         with self._autocast():
             return self.detector.predict(images).intensity.float().clone()
 
@@ -334,12 +300,11 @@ class PersonalLearner:
             ValueError: another kind of file, another method, or another detector.
         """
         tensors, card = load_weights(path)
-        if card.get("kind") != _KIND:
-            raise ValueError(
-                f"{path}: expected a memory written by lit_faces.adapt, found {card.get('kind', 'no card')!r}"
-            )
-        if card["method"] != self.method:
-            raise ValueError(f"{path}: was kept for the method {card['method']!r}, not {self.method!r}: use that one")
+        check_card(
+            path, card, _KIND, "a memory written by lit_faces.adapt", "give the memory.safetensors of an adaptation"
+        )
+        if (method := field(card, "method", str, path)) != self.method:
+            raise ValueError(f"{path}: was kept for the method {method!r}, not {self.method!r}: use that one")
         parts: dict[str, dict[str, Tensor]] = {}
         for key, value in tensors.items():
             part, _, rest = key.partition(".")
@@ -348,19 +313,39 @@ class PersonalLearner:
         theirs = parts.get("detector", {})
         if own.keys() != theirs.keys() or any(own[k].shape != theirs[k].shape for k in own):
             raise ValueError(f"{path}: was kept for a detector of another architecture: give the detector it goes with")
-        self.detector.load_state_dict(theirs)
+        load_state(self.detector, theirs, str(path))
         if self.generic is not None:
-            self.generic.load_state_dict(parts["generic"])
-        self.learnt, self.population = list(card["learnt"]), parts.get("population", {})
+            load_state(self.generic, parts.get("generic", {}), f"{path}: generic")
+        self.learnt, self.population = field(card, "learnt", list, path, of=str), parts.get("population", {})
         if self.memory is not None:
-            self.memory = type(self.memory).from_tensors(parts.get("memory", {}), card["memory"])
+            kept = field(card, "memory", dict, path)
+            try:
+                self.memory = type(self.memory).from_tensors(parts.get("memory", {}), kept)
+            except (ValueError, KeyError, TypeError, RuntimeError) as error:
+                raise ValueError(f"{path}: memory: {error}") from error
         if self.penalty is not None:
-            self.penalty.load_state_dict(parts.get("penalty", {}))
-        self.personal = {}
-        for name, (number, kind) in card["personal"].items():
-            state = {k.partition(".")[2]: v for k, v in parts["personal"].items() if k.startswith(f"{number}.")}
-            shape = state["weight"].shape if kind == "head" else (0, 0)
-            module = nn.Linear(shape[1], shape[0]) if kind == "head" else PersonCalibration()
-            module.load_state_dict(state)
-            self.personal[name] = module.requires_grad_(False)
+            try:
+                self.penalty.load_state_dict(parts.get("penalty", {}))
+            except (ValueError, KeyError, TypeError, RuntimeError) as error:
+                raise ValueError(f"{path}: penalty: {error}") from error
+        self.personal = {
+            name: _personal_part(parts.get("personal", {}), entry, f"{path}: personal: {name}")
+            for name, entry in field(card, "personal", dict, path, of=list).items()
+        }
         return card
+
+
+def _personal_part(tensors: Mapping[str, Tensor], entry: list[Any], where: str) -> nn.Module:
+    """A person's own head or calibration, as :meth:`PersonalLearner.state` names it: its number and its kind.
+
+    Raises:
+        ValueError: there is no such part, or it is of another shape.
+    """
+    number, kind = (*entry, None, None)[:2]
+    state = {k.partition(".")[2]: v for k, v in tensors.items() if k.startswith(f"{number}.")}
+    weight = state.get("weight")
+    if kind not in ("head", "calibration") or (kind == "head" and (weight is None or weight.dim() != 2)):
+        raise ValueError(f"{where}: expected a head or a calibration, found {shown(kind)}: damaged?")
+    module = nn.Linear(weight.shape[1], weight.shape[0]) if weight is not None else PersonCalibration()
+    load_state(module, state, where)
+    return module.requires_grad_(False)

@@ -104,11 +104,12 @@ class Plan:
                 count -= 1
         return plausible(au[None], lead)[0]
 
-    def table(self, kept: Sequence[bool] | None = None) -> list[tuple[str, int, int]]:
-        """Each cell with the number of its slots, and of those that were filled (0 before generation)."""
-        asked = Counter(self.cell)
-        filled = Counter(cell for cell, full in zip(self.cell, kept or [False] * len(self)) if full)
-        return [(cell, count, filled[cell]) for cell, count in asked.items()]
+    def summary(self) -> str:
+        """Planned pictures by AU and intensity, and by side, a line each."""
+        counts = Counter(name for cell in self.cell for name in cell.rsplit(", ", 1))
+        width = max(map(len, counts))
+        head = f"{self.name} plan, {len(self)} pictures, seed {self.seed}"
+        return "\n".join([head, *(f"{name:{width}}  {count}" for name, count in counts.items())])
 
 
 def compatible(columns: set[int]) -> bool:

@@ -1,7 +1,7 @@
-"""How a person is learnt: methods, recipes, and one fit.
+"""How long and how hard a person is learnt, and the fit.
 
-:data:`METHODS` names the combinations of penalty and replay; each is an ordinary Lightning fit of
-:class:`lit_faces.tasks.personal.PersonalHead`, or no fit at all.
+A method (:mod:`lit_faces.persons.methods`) that learns by gradient is an ordinary Lightning fit of
+:class:`lit_faces.tasks.personal.PersonalHead`.
 """
 
 from __future__ import annotations
@@ -15,50 +15,16 @@ import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from lit_faces.continual.ewc import EWC
-from lit_faces.continual.penalties import L2SP, SI, LwF, QuadraticPenalty
+from lit_faces.continual.penalties import QuadraticPenalty
 from lit_faces.core.quiet import quiet_libraries
 from lit_faces.core.sample import FaceBatch
 from lit_faces.core.seeding import generator_for
+from lit_faces.persons.methods import Method, find_method
 from lit_faces.tasks.au_detector import AUDetector
+from lit_faces.tasks.obedient import obedient
 from lit_faces.tasks.personal import Memory, PersonalHead
 
 _STREAM = 0x9E45
-
-
-@dataclass(frozen=True)
-class Method:
-    """How a person is learnt.
-
-    Attributes:
-        trains: which weights move; the heads of occurrence and expression stay as they are.
-        penalty: what holds them.
-        replay: whether frames of others are mixed into every batch.
-        generative: whether those frames are generated, from one picture of each person.
-        joint: whether the memory must hold *all* frames of earlier people, answered by their labels; the caller gives
-            that memory.
-    """
-
-    trains: Literal["nothing", "head", "all"] = "all"
-    penalty: Literal["", "ewc", "l2sp", "si", "lwf"] = ""
-    replay: bool = False
-    generative: bool = False
-    joint: bool = False
-
-
-METHODS: dict[str, Method] = {
-    "none": Method("nothing"),
-    "head_only": Method("head"),
-    "finetune": Method(),
-    "l2sp": Method(penalty="l2sp"),
-    "si": Method(penalty="si"),
-    "lwf": Method(penalty="lwf"),
-    "ewc": Method(penalty="ewc"),
-    "replay": Method(replay=True),
-    "ewc_replay": Method(penalty="ewc", replay=True),
-    "generative_replay": Method(penalty="ewc", replay=True, generative=True),
-    "joint": Method(replay=True, joint=True),
-}
 
 
 class _Steps(Dataset[FaceBatch]):
@@ -135,19 +101,10 @@ class Recipe:
                 raise ValueError(f"recipe.{field.name}: expected a number from 0, got {value!r}{hint}")
 
 
-def make_penalty(name: str, recipe: Recipe) -> QuadraticPenalty | None:
-    """The penalty of a method, not yet consolidated; None for methods that have none of this kind."""
-    if name == "ewc":
-        return EWC(recipe.ewc, mode="separate", likelihood="gaussian")
-    if name == "l2sp":
-        return L2SP(recipe.l2sp)
-    return SI(recipe.si) if name == "si" else None
-
-
 def learn_person(
     detector: AUDetector,
     frames: FaceBatch,
-    method: str,
+    method: str | Method,
     recipe: Recipe,
     memory: Memory | None = None,
     penalty: QuadraticPenalty | None = None,
@@ -160,7 +117,7 @@ def learn_person(
     Args:
         detector: as it is before.
         frames: labelled frames of the person.
-        method: a key of :data:`METHODS`.
+        method: one that learns by gradient, see :func:`~lit_faces.persons.methods.find_method`.
         recipe: steps, strengths, seed.
         memory: faces of others, for methods that replay.
         penalty: consolidated penalty of ``method`` on what came before.
@@ -171,29 +128,31 @@ def learn_person(
     Raises:
         ValueError: unknown method, no frames, or a method that lacks its memory or penalty.
     """
-    if method not in METHODS:
-        raise ValueError(f"method {method!r}: expected one of {', '.join(METHODS)}")
-    how = METHODS[method]
+    how = find_method(method) if isinstance(method, str) else method
+    name = method if isinstance(method, str) else type(method).__name__
+    if how.fit is not None:
+        raise ValueError(f"method {name}: is no training; PersonalLearner applies it")
     learnt = copy.deepcopy(detector).requires_grad_(True)
     if how.trains == "nothing":
         return learnt.eval()
     if not len(frames):
-        raise ValueError(f"method {method}: no labelled frames of the person; `none` and calibrations need none")
+        raise ValueError(f"method {name}: no labelled frames of the person; `none` and calibrations need none")
     if how.replay and memory is None:
-        raise ValueError(f"method {method}: needs a memory of other people")
-    distil = None
-    if how.penalty == "lwf":
-        distil = LwF(recipe.lwf, likelihood="gaussian")
+        raise ValueError(f"method {name}: needs a memory of other people")
+    if how.penalty is None:
+        penalty = None
+    elif penalty is None or (penalty.at_start and not penalty.anchor):
+        raise ValueError(f"method {name}: needs a penalty that was consolidated on what came before")
+    distil = None if how.distil is None else how.distil(recipe)
+    if distil is not None:
         distil.consolidate(learnt)
-    elif how.penalty and (penalty is None or (not penalty.anchor and how.penalty != "si")):  # SI watches the way itself
-        raise ValueError(f"method {method}: needs a penalty that was consolidated on what came before")
     if not how.replay or how.joint or recipe.replay_targets == "labels":
         teacher = None
     else:
         teacher = copy.deepcopy(detector if teacher is None else teacher).requires_grad_(False).eval()
     task = PersonalHead(
         learnt,
-        penalty if how.penalty != "lwf" else None,
+        penalty,
         distil,
         memory if how.replay else None,
         teacher,
@@ -206,7 +165,9 @@ def learn_person(
     loader: DataLoader[FaceBatch] = DataLoader(
         _Steps(frames, recipe.batch_size, recipe.steps, recipe.seed), batch_size=None, shuffle=False
     )
-    quiet_trainer(recipe.steps, accelerator, recipe.precision).fit(task, loader)
+    trainer = quiet_trainer(recipe.steps, accelerator, recipe.precision)
+    with obedient(trainer):
+        trainer.fit(task, loader)
     return learnt.eval()
 
 

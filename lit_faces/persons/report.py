@@ -13,10 +13,12 @@ import torch
 from torch import Tensor
 
 from lit_faces.core.facs import AU_INDEX, AU_KEYS, AUS
+from lit_faces.core.pictures import load_picture
+from lit_faces.core.provenance import statement, text_chunks
 from lit_faces.core.shards import ShardSet
 from lit_faces.metrics.icc import icc
+from lit_faces.persons.maker import Attempt
 from lit_faces.persons.plan import Plan
-from lit_faces.persons.sets import Attempt
 from lit_faces.persons.source import PersonSource
 from lit_faces.persons.verify import JUDGE_ERROR, UNVERIFIABLE
 from lit_faces.reports.page import Page
@@ -166,26 +168,25 @@ def write_report(
     )
     page.text(
         "Generated faces of a real person's photo are biometric data: use them with that person's consent only, and "
-        "mark "
-        "them as generated. Every PNG says so in its text chunks."
-        if source.kind in ("photo", "clip")
-        else "",
+        "mark them as generated. Every PNG says so in its text chunks. "
+        f"{statement(source.sha256).capitalize()}.",
         note=True,
     )
     page.heading("Source")
     page.picture(
-        save_png(source_sheet(source), out / "source.png"), "Source pictures; green: landmarks found, after the fit."
+        save_png(source_sheet(source), out / "source.png"),
+        "Source pictures; green: landmarks found, after the fit.",
     )
     for note in [*source.notes, *plan.notes]:
         page.text(note)
     page.heading("The set")
     if len(faces):
         page.picture(
-            save_png(contact_sheet(source, faces, cells), out / "contact.png"),
+            save_png(contact_sheet(source, faces, cells), out / "contact.png", text_chunks(source.sha256)),
             "What was kept, a row an AU or emotion; left, front and right for each intensity.",
         )
     if any(attempt.nme == attempt.nme for attempt in attempts):
-        _verification(page, out, figures, attempts)
+        _verification(page, out, figures, attempts, source.sha256)
     if figures.short:
         page.text(
             f"{len(figures.short)} cells have more than {BALANCE:.0%} fewer pictures than planned: "
@@ -203,15 +204,12 @@ def _median(values: np.ndarray) -> float:
     return float(np.median(values)) if len(values) else float("nan")
 
 
-def _verification(page: Page, out: Path, figures: Figures, attempts: list[Attempt]) -> None:
+def _verification(page: Page, out: Path, figures: Figures, attempts: list[Attempt], sha256: str) -> None:
     page.heading("Verification")
     page.text(
         "Read by a judge that was trained on other people and is never a loss, less what it reads too much in the "
-        "source. What "
-        "was "
-        "kept was chosen by this judge, so its agreement with the kept pictures flatters; the column 'before' is "
-        "over all "
-        "first attempts."
+        "source. What was kept was chosen by this judge, so its agreement with the kept pictures flatters; the column "
+        "'before' is over all first attempts."
     )
     rows = []
     for number, key in zip(AUS, AU_KEYS):
@@ -234,7 +232,7 @@ def _verification(page: Page, out: Path, figures: Figures, attempts: list[Attemp
     if rejected:
         why = {(a.slot, a.attempt): a.reason for a in attempts}
         sheet = rejected_sheet(rejected, why)
-        page.picture(save_png(sheet, out / "rejected.png"), "Some rejected pictures, and why.")
+        page.picture(save_png(sheet, out / "rejected.png", text_chunks(sha256)), "Some rejected pictures, and why.")
 
 
 def _cell(value: float) -> str:
@@ -307,8 +305,7 @@ def rejected_sheet(paths: list[Path], why: dict[tuple[int, int], str], columns: 
     for number, path in enumerate(paths):
         row, column = divmod(number, columns)
         x, y = column * cell, row * (cell + 44)
-        with Image.open(path) as picture:
-            sheet.paste(picture.convert("RGB").resize((cell, cell)), (x, y))
+        sheet.paste(Image.fromarray(load_picture(path)).resize((cell, cell)), (x, y))
         slot, _, attempt = path.stem.partition("-")
         reason = why.get((int(slot), int(attempt)), "")
         draw.text((x + 2, y + cell + 2), "\n".join(textwrap.wrap(reason, 20)[:3]), fill="black", font=font)

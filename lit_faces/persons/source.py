@@ -15,10 +15,13 @@ from lit_faces.core.alignment import mirror_landmarks, outer_eye_distance
 from lit_faces.core.clips import ClipFaces, faces_of_clip, is_clip
 from lit_faces.core.facs import AU_INDEX, AU_KEYS, MAX_INTENSITY, NUM_AUS
 from lit_faces.core.landmarks import Box, FaceAnalyser
+from lit_faces.core.options import at_least, option
 from lit_faces.core.photos import load_photo, source_from_photo
 from lit_faces.core.sample import FaceBatch, FaceSample, collate
+from lit_faces.core.shipped import DETECTOR_HELP
 from lit_faces.persons.landmark_model import LandmarkModel
 from lit_faces.persons.retarget import FittedFace, fit_clip, refusal
+from lit_faces.tasks.au_detector import load_detector
 
 #: Pictures uint8 (B, 3, S, S) to intensities (B, 19): a generic detector.
 Reader = Callable[[Tensor], Tensor]
@@ -27,26 +30,9 @@ _LEAST_SCORE = 0.25  # of dlib's detector; whole faces measured: from 0.6, cover
 _MOST_MIRROR = 0.045  # see mirror_error; whole faces measured: up to 0.032
 # What the generic detector reads where an AU is absent, root of the mean square over 300 rendered faces.
 _SPREAD = (
-    0.28,
-    0.34,
-    0.33,
-    0.33,
-    0.78,
-    0.16,
-    0.25,
-    0.45,
-    0.19,
-    0.31,
-    0.47,
-    0.68,
-    0.30,
-    0.26,
-    0.15,
-    0.25,
-    0.30,
-    0.1,
-    0.1,
-)
+    0.28, 0.34, 0.33, 0.33, 0.78, 0.16, 0.25, 0.45, 0.19, 0.31,
+    0.47, 0.68, 0.30, 0.26, 0.15, 0.25, 0.30, 0.1, 0.1,
+)  # fmt: skip
 _NEUTRAL, _ABSENT, _OUTLIER = 0.5, 0.8, 0.05  # priors: a neutral picture; an AU absent in another; a stray reading
 _SMILE = 0.8  # AU12 of the landmark fit beyond which it is sure; resting faces: 0.1 +- 0.2
 _SMILE_GAIN = 1.5  # the fit's prior pulls to 0
@@ -55,6 +41,39 @@ _EYES, _SHUT_LEVEL = (0.19, 0.12), 4.5  # aspect ratio of eyes that begin to shu
 _BLOCK = 60  # driving frames that are fitted together: more do not change the identity, and cost memory
 _FAR = 10.0  # degrees of yaw between two source frames of a clip
 _ASKED = re.compile(r"^(?:au)?0*(\d+)=(\d+(?:\.\d+)?)$", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class PersonOptions:
+    """Who it is.
+
+    Attributes:
+        source: photo or clip of the person, from the front.
+        face, name, source_au, detector: see their help.
+    """
+
+    source: Path
+    face: int | None = option(None, "which face of the photo, or person of the clip, from 0")
+    name: str | None = option(None, "of the person (default: the file's name)")
+    source_au: str = option("auto", "auto, neutral, detector, or stated: 6=2,12=3")
+    detector: str = option("generic", f"reads the source, and is adapted: {DETECTOR_HELP}")
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be.
+
+        Raises:
+            ValueError: names the option.
+        """
+        if self.face is not None:
+            at_least("face", self.face, 0)
+        if self.name is not None and not self.name.strip():
+            raise ValueError("--name: expected a name, got nothing; leave it out to take the file's name")
+        _check_au(self.source_au)
+
+    @property
+    def called(self) -> str:
+        """The person's name."""
+        return self.name or Path(self.source).stem
 
 
 @dataclass
@@ -160,6 +179,11 @@ def stated_intensities(text: str) -> Tensor:
     return au
 
 
+def _check_au(au: str) -> None:
+    if au not in ("auto", "detector", "neutral"):
+        stated_intensities(au)
+
+
 def mirror_error(picture: np.ndarray, box: Box, points: np.ndarray, analyser: FaceAnalyser) -> float:
     """How differently dlib sees the face in the mirror, over the outer-eye distance.
 
@@ -171,6 +195,17 @@ def mirror_error(picture: np.ndarray, box: Box, points: np.ndarray, analyser: Fa
     other = analyser.landmarks(np.ascontiguousarray(picture[:, ::-1]), mirrored)
     distance = np.linalg.norm(mirror_landmarks(other, width) - points, axis=1)
     return float(distance.mean() / outer_eye_distance(points))
+
+
+def read_person(options: PersonOptions, size: int = 128) -> PersonSource:
+    """The person of the options.
+
+    Raises:
+        FileNotFoundError, IsADirectoryError, ValueError: see :func:`read_source`; or no such detector.
+    """
+    read = load_detector(options.detector).predict_au
+    found = read_source(options.source, size, LandmarkModel(), read, options.face, options.source_au)
+    return replace(found, name=options.called)
 
 
 def read_source(
@@ -201,8 +236,7 @@ def read_source(
     """
     path = Path(path)
     analyser = FaceAnalyser() if analyser is None else analyser
-    if au not in ("auto", "detector", "neutral"):
-        stated_intensities(au)
+    _check_au(au)
     if is_clip(path):
         return _of_clip(path, faces_of_clip(path, size, face, analyser=analyser), model, read, au, frames)
     sample = source_from_photo(path, size, face, analyser)
@@ -261,6 +295,7 @@ def _of_clip(path: Path, found: ClipFaces, model: LandmarkModel, read: Reader, a
         f"{', '.join(str(int(batch.frame[row])) for row in chosen)}",
         _au_note(level[first], float(neutral[first]), au),
     ]
+    notes += found.notes
     if found.cuts:
         notes.append(f"the clip has {len(found.cuts)} cuts, the first before frame {found.cuts[0]}")
     if len(fits) == 1:

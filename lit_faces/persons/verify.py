@@ -21,6 +21,7 @@ from torch import Tensor
 from lit_faces.core.alignment import outer_eye_distance
 from lit_faces.core.facs import AU_INDEX, AU_KEYS, MAX_INTENSITY, index_of
 from lit_faces.core.landmarks import FaceAnalyser
+from lit_faces.core.options import above_zero
 from lit_faces.core.sample import FaceBatch
 
 Judge = Callable[[Tensor], Tensor]
@@ -63,8 +64,9 @@ class Tolerances:
             ValueError: names the limit.
         """
         for name, value in (("leak", self.leak), ("nme", self.nme), ("identity", self.identity)):
-            if not value > 0:
-                raise ValueError(f"--max-{name}: expected a number above 0, got {value}")
+            above_zero(f"max_{name}", value)
+        if self.nme > 1:
+            raise ValueError(f"--max-nme: expected a fraction of the outer-eye distance (0.08: 8 %), got {self.nme:g}")
         unknown = [number for number in self.focus if number not in self.au]
         if unknown:
             raise ValueError(

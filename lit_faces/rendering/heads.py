@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from lit_faces.core.facs import NUM_AUS
+from lit_faces.core.sample import FaceBatch
 from lit_faces.rendering import skin
 from lit_faces.rendering.parametric import HeadPose, ParametricHead
 from lit_faces.rendering.raster import unit
@@ -44,6 +45,13 @@ class Head(Protocol):
 
     def jaw_opening(self, activation: Tensor) -> Tensor:
         """Jaw rotation in radians (B,)."""
+
+
+class Renderer(Protocol):
+    """What renders a set: the class that an experiment names under ``renderer``, made of ``renderer_options``."""
+
+    def render(self, subject: Tensor, frame: Tensor, scene: Tensor, **asked: Tensor) -> FaceBatch:
+        """The faces of ``subject``s (B,) in ``scene``s (B,)."""
 
 
 class RenderedParametricHead:

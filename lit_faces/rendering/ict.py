@@ -8,7 +8,6 @@ chart over, landmark to landmark; wrinkles of AUs are left out, so only its own 
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from scipy.spatial import cKDTree
 from torch import Tensor
 
 from lit_faces.core.facs import AU_INDEX, AUS, NUM_AUS
+from lit_faces.core.fields import read_json, read_npz
 from lit_faces.rendering import skin
 from lit_faces.rendering.chart import build_chart
 from lit_faces.rendering.parametric import HeadPose, landmark_positions
@@ -63,20 +63,20 @@ def load_ict(path: str | Path) -> ICTModel:
         return _from_checkout(where if (where / "generic_neutral_mesh.obj").exists() else where / "FaceXModel")
     if not where.is_file():
         raise FileNotFoundError(f"no ICT-FaceKit at {where}: give a checkout of ICT-VGL/ICT-FaceKit or its packed npz")
-    with np.load(where, allow_pickle=False) as data:
-        missing = {"neutral", "quads", "expr", "ident", "landmarks68", "expr_names"} - set(data.files)
-        if missing:
-            raise ValueError(f"{where}: not a packed ICT-FaceKit head, {sorted(missing)[0]!r} is missing")
-        shapes = {str(n): e.astype(np.float32) * 10 for n, e in zip(data["expr_names"], data["expr"], strict=True)}
-        neutral = data["neutral"].astype(np.float32) * 10
-        marks = data["landmarks68"].astype(np.int64)
-        return ICTModel(
-            neutral - neutral[marks[27]],
-            data["quads"].astype(np.int64),
-            shapes,
-            data["ident"][:_IDENTITIES].astype(np.float32) * 10,
-            marks,
-        )
+    data = read_npz(where, "pack the head again")
+    missing = {"neutral", "quads", "expr", "ident", "landmarks68", "expr_names"} - set(data)
+    if missing:
+        raise ValueError(f"{where}: not a packed ICT-FaceKit head, {sorted(missing)[0]!r} is missing")
+    shapes = {str(n): e.astype(np.float32) * 10 for n, e in zip(data["expr_names"], data["expr"], strict=True)}
+    neutral = data["neutral"].astype(np.float32) * 10
+    marks = data["landmarks68"].astype(np.int64)
+    return ICTModel(
+        neutral - neutral[marks[27]],
+        data["quads"].astype(np.int64),
+        shapes,
+        data["ident"][:_IDENTITIES].astype(np.float32) * 10,
+        marks,
+    )
 
 
 def _read_obj(path: Path) -> tuple[Array, NDArray[np.int64]]:
@@ -96,7 +96,7 @@ def _from_checkout(folder: Path) -> ICTModel:
         if not needed.exists():
             raise FileNotFoundError(f"{needed} is missing: {folder} is not the FaceXModel folder of ICT-FaceKit")
     neutral, quads = _read_obj(neutral_file)
-    table = json.loads(index_file.read_text())
+    table = read_json(index_file, "check out ICT-FaceKit again")
     marks = next((table[k] for k in ("idx_to_landmark_verts", "landmarks68", "landmark_verts") if k in table), None)
     if marks is None or len(marks) < 68:
         raise ValueError(f"{index_file}: expected 68 vertex numbers under 'idx_to_landmark_verts'")

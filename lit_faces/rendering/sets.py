@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import csv
 import io
-import os
+import json
 import tarfile
 from pathlib import Path
 
 import torch
 from tqdm import tqdm
 
+from lit_faces.core.csv_files import csv_bytes, read_own
 from lit_faces.core.facs import AUS, EMOTIONS
+from lit_faces.core.files import locked, remove_stale, replace_file, replacing
 from lit_faces.core.sample import FaceBatch
-from lit_faces.rendering.renderer import FaceRenderer
+from lit_faces.rendering.renderer import RENDER_VERSION, FaceRenderer
 
 COLUMNS = (
     "file",
@@ -50,18 +51,8 @@ def _png(image: torch.Tensor) -> bytes:
     return buffer.getvalue()
 
 
-def _replace(path: Path, data: bytes) -> None:
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_bytes(data)
-    os.replace(temporary, path)
-
-
 def _table(rows: list[list[str]]) -> bytes:
-    buffer = io.StringIO(newline="")
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    writer.writerows(rows)
-    return buffer.getvalue().encode()
+    return csv_bytes(COLUMNS, rows)
 
 
 def subject_of(index: int, frames_per_subject: int) -> tuple[int, int]:
@@ -75,20 +66,69 @@ def write_folder(
     """Write ``images/000000.png`` ... and ``labels.csv``; an interrupted set goes on where it stopped.
 
     Raises:
-        ValueError: ``out`` holds a set with other columns.
+        BusyError: another process writes a set there.
+        ValueError: ``out`` holds something else: other columns, other settings.
     """
-    images = out / "images"
-    images.mkdir(parents=True, exist_ok=True)
-    table = out / "labels.csv"
-    rows: list[list[str]] = []
-    if table.exists():
-        with table.open(newline="") as handle:
-            header, *rows = list(csv.reader(handle)) or [[]]
-        if tuple(header) != COLUMNS:
+    with locked(out, "render"):
+        _claim(out, renderer, frames_per_subject, "folder", ("images", "labels.csv"))
+        return _write_folder(renderer, out, count, frames_per_subject, progress)
+
+
+def _claim(out: Path, renderer: FaceRenderer, frames_per_subject: int, form: str, names: tuple[str, ...]) -> None:
+    """A folder holds one set: its settings are written first, and compared when it is gone on with.
+
+    Raises:
+        ValueError: other settings, or files of these names that are not of a rendered set.
+    """
+    head = getattr(renderer.head, "name", type(renderer.head).__name__)
+    wanted = {"set": "rendered", "form": form, "version": RENDER_VERSION, "size": renderer.size, "head": head}
+    wanted |= {"seed": renderer.seed, "frames_per_subject": frames_per_subject, "yaw_limit": renderer.yaw_limit}
+    path = out / "settings.json"
+    if not path.is_file():
+        if found := [name for name in names if next(out.glob(name), None) is not None]:
+            if "labels.csv" not in names or not (out / "labels.csv").is_file():
+                raise ValueError(f"{out / found[0]}: not of a rendered set: choose another --out")
+            _rows_of(out / "labels.csv")  # of a set that an earlier version began, or refused
+        replace_file(path, (json.dumps(wanted, indent=1) + "\n").encode())
+        return
+    try:
+        found_settings = json.loads(path.read_text())
+    except ValueError:
+        found_settings = None
+    if not isinstance(found_settings, dict):
+        raise ValueError(f"{path}: not the settings of a rendered set: choose another --out")
+    for name, value in wanted.items():
+        if found_settings.get(name) != value:
             raise ValueError(
-                f"{table}: line 1 has other columns than a rendered set: remove the folder or choose another --out"
+                f"{path}: this set was begun with {name} = {found_settings.get(name)!r}, asked is {value!r}: choose "
+                "another --out"
             )
-        rows = rows[: count // _STEP * _STEP] if len(rows) > count else rows
+
+
+def _rows_of(table: Path) -> list[list[str]]:
+    """The rows of a set that was begun.
+
+    Raises:
+        ValueError: a table with other columns.
+    """
+    if not table.exists():
+        return []
+    header, found = read_own(table.read_bytes())
+    if tuple(header) != COLUMNS:
+        raise ValueError(
+            f"{table}: line 1 has other columns than a rendered set: remove the folder or choose another --out"
+        )
+    return [list(row.values()) for row in found]
+
+
+def _write_folder(renderer: FaceRenderer, out: Path, count: int, frames_per_subject: int, progress: bool) -> Path:
+    images = out / "images"
+    images.mkdir(exist_ok=True)
+    remove_stale(images)
+    table = out / "labels.csv"
+    rows = _rows_of(table)
+    if len(rows) > count:
+        rows = rows[: count // _STEP * _STEP]
     done = len(rows) // _STEP * _STEP if len(rows) < count else count
     rows = rows[:done]
     for start in tqdm(range(done, count, _STEP), desc="rendering", unit="batch", disable=not progress):
@@ -97,11 +137,11 @@ def write_folder(
         batch = renderer.render(pairs[:, 0], pairs[:, 1])
         names = [f"images/{i:06d}.png" for i in index]
         for name, image in zip(names, batch.image, strict=True):
-            _replace(out / name, _png(image))
+            replace_file(out / name, _png(image))
         rows += _rows(batch, names)
-        _replace(table, _table(rows))
+        replace_file(table, _table(rows))
     if not table.exists() or done >= count:
-        _replace(table, _table(rows[:count]))
+        replace_file(table, _table(rows[:count]))
     return table
 
 
@@ -110,14 +150,13 @@ def write_photo(renderer: FaceRenderer, path: Path, subject: int = 0) -> Path:
     who = torch.tensor([subject])
     still = torch.zeros(1, len(AUS))
     faces = renderer.render(who, torch.tensor([1_000_000]), torch.tensor([1]), still, torch.zeros(1, 3))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _replace(path, _png(faces.image[0]))
+    replace_file(path, _png(faces.image[0]))
     return path
 
 
 def write_clip(renderer: FaceRenderer, path: Path, subject: int = 0, frames: int = 24) -> Path:
     """A clip of a subject: at rest, turning a little and beginning to smile (AU6 and AU12)."""
-    from lit_faces.core.clips import write_video
+    from lit_faces.core.video import write_video
 
     still = torch.zeros(frames, dtype=torch.int64)
     way = torch.linspace(0, 1, frames)
@@ -132,26 +171,42 @@ def write_clip(renderer: FaceRenderer, path: Path, subject: int = 0, frames: int
 def write_shards(
     renderer: FaceRenderer, out: Path, count: int, frames_per_subject: int = 1, progress: bool = True
 ) -> list[Path]:
-    """Write tar shards (PNG and a one-row CSV under one key, the layout of webdataset); complete shards are kept."""
-    out.mkdir(parents=True, exist_ok=True)
-    paths = []
-    for number, start in enumerate(tqdm(range(0, count, _SHARD), desc="rendering", unit="shard", disable=not progress)):
-        path = out / f"shard-{number:05d}.tar"
-        paths.append(path)
-        if path.exists():
-            continue
-        temporary = path.with_name(path.name + ".tmp")
-        with tarfile.open(temporary, "w") as tar:
-            for first in range(start, min(start + _SHARD, count), _STEP):
-                index = range(first, min(first + _STEP, start + _SHARD, count))
-                pairs = torch.tensor([subject_of(i, frames_per_subject) for i in index])
-                batch = renderer.render(pairs[:, 0], pairs[:, 1])
-                for i, image, row in zip(
-                    index, batch.image, _rows(batch, [f"{i:06d}.png" for i in index]), strict=True
-                ):
-                    for suffix, data in (("png", _png(image)), ("csv", _table([row]))):
-                        info = tarfile.TarInfo(f"{i:06d}.{suffix}")
-                        info.size = len(data)
-                        tar.addfile(info, io.BytesIO(data))
-        os.replace(temporary, path)
+    """Write tar shards (PNG and a one-row CSV under one key, the layout of webdataset); complete shards are kept.
+
+    Raises:
+        BusyError: another process writes a set there.
+        ValueError: ``out`` holds something else: another prepared set, other settings.
+    """
+    starts = range(0, count, _SHARD)
+    paths = [out / f"shard-{number:05d}.tar" for number in range(len(starts))]
+    with locked(out, "render"):
+        _claim(out, renderer, frames_per_subject, "shards", ("shard-*",))
+        bar = tqdm(zip(paths, starts), total=len(paths), desc="rendering", unit="shard", disable=not progress)
+        for path, start in bar:
+            index = range(start, min(start + _SHARD, count))
+            if not path.exists() or _members(path) != 2 * len(index):  # a smaller set grows in its last shard
+                with replacing(path, ending=False) as temporary:
+                    _write_shard(renderer, temporary, index, frames_per_subject)
     return paths
+
+
+def _members(path: Path) -> int:
+    """Files in a tar; 0 when it cannot be read."""
+    try:
+        with tarfile.open(path) as tar:
+            return len(tar.getnames())
+    except tarfile.TarError:
+        return 0
+
+
+def _write_shard(renderer: FaceRenderer, path: Path, pictures: range, frames_per_subject: int) -> None:
+    with tarfile.open(path, "w") as tar:
+        for first in range(pictures.start, pictures.stop, _STEP):
+            index = range(first, min(first + _STEP, pictures.stop))
+            pairs = torch.tensor([subject_of(i, frames_per_subject) for i in index])
+            batch = renderer.render(pairs[:, 0], pairs[:, 1])
+            for i, image, row in zip(index, batch.image, _rows(batch, [f"{i:06d}.png" for i in index]), strict=True):
+                for suffix, data in (("png", _png(image)), ("csv", _table([row]))):
+                    info = tarfile.TarInfo(f"{i:06d}.{suffix}")
+                    info.size = len(data)
+                    tar.addfile(info, io.BytesIO(data))

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from lit_faces.core.facs import AU_INDEX, NUM_AUS
+from lit_faces.core.files import replacing
 from lit_faces.rendering.renderer import FaceRenderer
 
 POSES = ((-40.0, 0.0), (-20.0, 0.0), (0.0, 0.0), (20.0, 0.0), (40.0, 0.0), (0.0, -18.0), (0.0, 18.0))
 SHEET_AUS = (0, 1, 2, 4, 5, 6, 7, 9, 10, 12, 14, 15, 17, 20, 23, 24, 25, 26, 27, 43)
 
 
-def save_grid(images: Tensor, columns: int, path: Path, row_titles: list[str], column_titles: list[str]) -> Path:
-    """Write uint8 pictures (N, 3, S, S) as a grid with titles."""
+def save_grid(
+    images: Tensor, columns: int, path: Path, row_titles: list[str], column_titles: list[str], marks: Any = None
+) -> Path:
+    """Write uint8 pictures (N, 3, S, S) as a grid with titles, as PNG; ``marks`` are its text chunks."""
     from PIL import Image, ImageDraw
 
     size, left, top = images.shape[-1], 70, 18
@@ -33,8 +37,8 @@ def save_grid(images: Tensor, columns: int, path: Path, row_titles: list[str], c
         draw.text((left + c * size + 4, 3), title, fill="black")
     for r, title in enumerate(row_titles):
         draw.text((3, top + r * size + size // 2 - 5), title, fill="black")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    sheet.save(path)
+    with replacing(path) as temporary:
+        sheet.save(temporary, "PNG", pnginfo=marks)
     return path
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from lit_faces.core.files import replacing
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -19,12 +20,16 @@ _SMALLEST_CELL = 96  # pixels: captions must fit
 _FONT = 12
 
 
-def save_png(picture: Image, path: Path) -> Path:
-    """Write a PIL picture, atomically."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp")
-    picture.save(temporary, "PNG")
-    os.replace(temporary, path)
+def save_png(picture: Image, path: Path, marks: Any = None) -> Path:
+    """Write a picture, atomically.
+
+    Args:
+        picture: of PIL.
+        path: file.
+        marks: its text chunks; of pictures that show generated faces :func:`lit_faces.core.provenance.text_chunks`.
+    """
+    with replacing(path) as temporary:
+        picture.save(temporary, "PNG", pnginfo=marks)
     return path
 
 
@@ -32,11 +37,11 @@ def save_figure(figure: Any, path: Path, dpi: int = 120) -> Path:
     """Write a plot as PNG, atomically, and let it go."""
     import matplotlib.pyplot as pyplot
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}")
-    figure.savefig(temporary, format="png", dpi=dpi)
-    pyplot.close(figure)
-    os.replace(temporary, path)
+    try:
+        with replacing(path) as temporary:
+            figure.savefig(temporary, format="png", dpi=dpi)
+    finally:
+        pyplot.close(figure)
     return path
 
 

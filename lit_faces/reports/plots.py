@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from torch import Tensor
 
+from lit_faces.core.csv_files import csv_bytes
 from lit_faces.core.facs import AU_KEYS, EMOTIONS
 from lit_faces.core.files import replace_file
 from lit_faces.metrics.icc import icc_of_moments, pair_moments
@@ -20,12 +19,9 @@ from lit_faces.reports.tracking import direction
 
 def write_people(rows: list[dict[str, Any]], path: Path) -> Path:
     """The rows as CSV, atomically; undefined figures stay empty."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(dict.fromkeys(key for row in rows for key in row)), lineterminator="\n")
-    writer.writeheader()
-    for row in rows:
-        writer.writerow({k: "" if v != v else round(v, 5) if isinstance(v, float) else v for k, v in row.items()})
-    replace_file(path, text.getvalue().encode())
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    defined = [{k: round(v, 5) if isinstance(v, float) else v for k, v in row.items() if v == v} for row in rows]
+    replace_file(path, csv_bytes(columns, defined))
     return path
 
 

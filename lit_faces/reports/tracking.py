@@ -13,6 +13,7 @@ import json
 import math
 import netrc
 import os
+import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,25 +26,12 @@ from lit_faces.slurm import in_job
 
 MODES = ("auto", "offline", "online", "disabled")
 STEP = "trainer/global_step"
-_DOWN = (
-    "l1",
-    "mse",
-    "mae",
-    "nme",
-    "fid",
-    "kid",
-    "loss",
-    "leak",
-    "distance",
-    "gradient",
-    "gap",
-    "forgetting",
-    "seconds",
-)
-_UP = ("icc", "f1", "auc", "accuracy", "recall", "same_share", "found", "is", "ccc", "correlation", "kept")
 _HOST = "api.wandb.ai"
 _OLD_MODES = {"dryrun": "offline", "run": "online"}
-_NAMES = ("run/person", "run/learnt", "run/test_is", "run/memory", "run/detector")  # say who it is
+_NAMES = ("run/person", "run/learnt", "run/test_is", "run/memory", "run/detector", "run/source")  # say who or where
+_PRIVATE = ("command", "learnt", "init", "person", "name")  # of a card: what was typed, and who
+_TELLING_NAMES = (".safetensors", ".ckpt", ".yaml", ".yml")
+_NOBODY = "lit_faces"  # an empty word would be filled in by W&B
 _LARGEST = 200 * 2**20  # bytes of a weight file that is copied into W&B's folder
 
 
@@ -54,13 +42,10 @@ def direction(name: str) -> str | None:
         >>> direction("test/au_fidelity/icc/AU06"), direction("val/l1_changed"), direction("train/images")
         ('max', 'min', None)
     """
-    for part in reversed(name.lower().split("/")):
-        words = part.split("_")
-        if any(word in _UP for word in words) or part in _UP:
-            return "max"
-        if any(word in _DOWN for word in words):
-            return "min"
-    return None
+    from lit_faces.metrics.directions import higher_is_better
+
+    better = higher_is_better(name)
+    return None if better is None else "max" if better else "min"
 
 
 def define_metrics(run: Any, names: Iterable[str]) -> None:
@@ -87,10 +72,10 @@ def weights_artifact(kind: str, path: Path) -> Any:
     from lit_faces.core.weights import load_weights
 
     card = dict(load_weights(path)[1])
-    learnt = card.pop("learnt", None)
+    learnt = card.get("people_learnt", len(card.get("learnt", ())))
+    card = without_paths({key: value for key, value in card.items() if key not in _PRIVATE})
     if learnt:
-        card.pop("command", None)
-        card["people_learnt"] = len(learnt)
+        card["people_learnt"] = learnt
     artifact = wandb.Artifact(f"{kind}-{digest_of(path)}", type=kind, metadata=card)
     if learnt or path.stat().st_size > _LARGEST:
         with artifact.new_file(f"{kind}.json") as file:
@@ -148,21 +133,26 @@ def add_wandb_argument(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def track_set(folder: Path, mode: str, figures: Mapping[str, Any], config: Mapping[str, Any]) -> None:
+def track_set(
+    folder: Path, mode: str, figures: Mapping[str, Any], generator: str, judge: str, settings: Mapping[str, Any]
+) -> None:
     """Log a person set that is finished.
 
     Args:
         folder: the set.
         mode: of W&B.
         figures: flat.
-        config: ``generator`` and ``judge`` as given, and plain settings.
+        generator: weights, as given; logged by their content.
+        judge: likewise.
+        settings: plain ones.
     """
-    with tracked("generate", mode, folder, config) as tracker:
+    with tracked("generate", mode, folder, settings) as tracker:
         if tracker is None:
             return
-        generator = weights_path("generator", config["generator"])
-        judge = weights_path("detector", config["judge"])
-        tracker.reads(weights_artifact("generator", generator), weights_artifact("detector", judge))
+        tracker.reads(
+            weights_artifact("generator", weights_path("generator", generator)),
+            weights_artifact("detector", weights_path("judge", judge)),
+        )
         tracker.figures(figures)
         tracker.aus(figures)
         tracker.pictures(
@@ -176,19 +166,19 @@ def track_set(folder: Path, mode: str, figures: Mapping[str, Any], config: Mappi
 
 
 def track_detector(
-    folder: Path, mode: str, figures: Mapping[str, Any], detector: str | Path, person: Path, config: Mapping[str, Any]
+    folder: Path, mode: str, figures: Mapping[str, Any], detector: str | Path, person: Path, settings: Mapping[str, Any]
 ) -> None:
     """Log a detector that has learnt a person.
 
     Args:
         folder: what ``adapt`` wrote.
         mode: of W&B.
-        figures: flat.
+        figures: flat; those that say who it is are left out.
         detector: what it started from.
         person: the set that was learnt.
-        config: plain settings.
+        settings: plain ones.
     """
-    with tracked("adapt", mode, folder, config) as tracker:
+    with tracked("adapt", mode, folder, settings) as tracker:
         if tracker is None:
             return
         inputs = [weights_artifact("detector", weights_path("detector", detector))]
@@ -253,6 +243,46 @@ class Tracker:
                 self.run.log({f"plots/{path.stem}": wandb.Image(str(path), caption=caption)})
 
 
+def wandb_settings() -> Any:
+    """Settings of every run: no host, user, path, command line, code or console, which may name somebody."""
+    import wandb
+
+    return wandb.Settings(
+        console="off",
+        save_code=False,
+        disable_code=True,
+        disable_git=True,
+        disable_job_creation=True,
+        host=_NOBODY,
+        username=_NOBODY,
+        email=_NOBODY,
+        x_disable_meta=True,
+        x_disable_machine_info=True,
+    )
+
+
+def without_paths(value: Any) -> Any:
+    """A configuration with every path reduced to its last name; a file that is no weights to the digest of its content.
+
+    Args:
+        value: plain data.
+
+    Example:
+        >>> without_paths({"sources": [{"path": "/home/me/prepared/disfa"}], "class_path": "a.b.C"})
+        {'sources': [{'path': 'disfa'}], 'class_path': 'a.b.C'}
+    """
+    if isinstance(value, Mapping):
+        return {key: without_paths(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [without_paths(one) for one in value]
+    if not isinstance(value, str) or not (value.startswith("~") or "/" in value or os.sep in value):
+        return value
+    path = Path(value)
+    if path.suffix not in _TELLING_NAMES and path.is_file():  # a photo's name may be somebody's
+        return f"{path.suffix.removeprefix('.') or 'file'}:{digest_of(path)}"
+    return path.name
+
+
 def resolve_mode(mode: str) -> str:
     """``offline``, ``online`` or ``disabled``.
 
@@ -284,15 +314,14 @@ def tracked(command: str, mode: str, folder: Path, config: Mapping[str, Any]) ->
 
     os.environ.setdefault("WANDB_SILENT", "true")
     folder.mkdir(parents=True, exist_ok=True)
-    settings = wandb.Settings(console="off", save_code=False, x_disable_meta=True)  # the command line names a photo
     run = wandb.init(
         project="lit_faces",
         job_type=command,
-        name=f"{command}/{folder.name}",
+        name=f"{command}-{uuid.uuid4().hex[:8]}",  # a code: folders are called after people
         dir=str(folder.resolve()),
         mode=mode,  # type: ignore[arg-type]
         config={**config, **circumstances()},
-        settings=settings,
+        settings=wandb_settings(),
     )
     try:
         yield Tracker(run)

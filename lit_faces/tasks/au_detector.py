@@ -19,9 +19,12 @@ import torch.nn.functional as functional
 from torch import Tensor, nn
 
 from lit_faces.core.facs import AU_INDEX, AU_KEYS, EMOTIONS, MAX_INTENSITY, OCCURRENCE_THRESHOLD
+from lit_faces.core.fields import field
+from lit_faces.core.geometry import mirror_images, resize_images
+from lit_faces.core.ranks import gather
 from lit_faces.core.sample import FaceBatch
-from lit_faces.core.shipped import CRITIC, weights_path
-from lit_faces.core.weights import load_state, load_weights, save_weights
+from lit_faces.core.shipped import initial_weights, weights_path
+from lit_faces.core.weights import check_card, load_state, load_weights, save_weights
 from lit_faces.losses.action_units import (
     masked_bce,
     masked_concordance,
@@ -67,13 +70,14 @@ class AUDetector(FaceTask):
     Args:
         backbone: name of a timm model (``aligned_face_small`` and ``aligned_face_base`` are our own).
         backbone_weights: local safetensors file to start the backbone from; nothing is downloaded.
-        init: exported weights of another detector of the same backbone to start from (``critic``: the packaged one);
-            heads that it lacks start anew.
+        init: ``scratch`` (or null) starts from random weights, ``critic`` and ``generic`` from the shipped ones, else
+            from a file of :meth:`export_weights` of the same backbone; heads that it lacks start anew. See
+            :data:`lit_faces.core.shipped.INIT_WORDS`.
         size: side of the crops that the detector reads; others are resized.
         lr: highest learning rate (AdamW, one cycle).
         weight_decay: of AdamW.
         warmup: share of the training in which the learning rate rises.
-        clip: largest norm of the gradient.
+        clip: largest norm of the gradient; ``trainer.gradient_clip_val`` goes before it.
         drop_rate: dropout before the head.
         weight_mse: weight of the squared error (full scale = 1).
         weight_concordance: weight of 1 - concordance correlation, which keeps predictions from shrinking to the mean.
@@ -95,7 +99,7 @@ class AUDetector(FaceTask):
         self,
         backbone: str = "aligned_face_base",
         backbone_weights: str | None = None,
-        init: str | None = None,
+        init: str | None = "scratch",
         size: int = 128,
         lr: float = 2e-3,
         weight_decay: float = 1e-3,
@@ -138,8 +142,16 @@ class AUDetector(FaceTask):
         """Take over the weights of ``init``, unless a checkpoint brings others."""
         if stage == "fit" and self.occurrence_head and not self.loss_weights["occurrence"]:
             raise ValueError("occurrence_head: needs a weight_occurrence above 0, or nothing would train it")
-        if stage == "fit" and self.init is not None and self.trainer.ckpt_path is None:
-            self._start_from(CRITIC if self.init == "critic" else Path(self.init))
+        if stage == "fit" and self.trainer.ckpt_path is None and (path := self.starts_from()) is not None:
+            self._start_from(path)
+
+    def starts_from(self) -> Path | None:
+        """The file that ``init`` means; None = random weights.
+
+        Raises:
+            ValueError: neither a known word nor a file.
+        """
+        return initial_weights("detector", self.init)
 
     def load_exported(self, path: Path) -> None:
         """Take over an exported detector as it is, calibration included.
@@ -202,11 +214,7 @@ class AUDetector(FaceTask):
 
     def features(self, image: Tensor) -> Tensor:
         """Pictures float (B, 3, S, S) in [-1, 1] -> features (B, D) that the heads read."""
-        if image.shape[-1] != self.size:
-            down = image.shape[-1] > self.size
-            image = functional.interpolate(
-                image, size=(self.size, self.size), mode="bilinear", align_corners=False, antialias=down
-            )
+        image = resize_images(image, self.size, self.size)
         return self.backbone(image.contiguous(memory_format=self.memory_format))
 
     def forward(self, image: Tensor) -> Tensor:
@@ -229,7 +237,7 @@ class AUDetector(FaceTask):
         ``mirror`` reads the mirror images too and averages: AUs are labelled for both sides of the face together.
         """
         found = self.predict(images, batch_size).intensity
-        return 0.5 * (found + self.predict(images.flip(-1), batch_size).intensity) if mirror else found
+        return 0.5 * (found + self.predict(mirror_images(images), batch_size).intensity) if mirror else found
 
     @torch.no_grad()
     def predict(self, images: Tensor, batch_size: int = 64) -> Reading:
@@ -308,21 +316,21 @@ class AUDetector(FaceTask):
             self._seen_in_validation.append(torch.stack([x.detach().float().cpu() for x in row]))
 
     def on_validation_epoch_end(self) -> None:
-        """Log ``val/mse``, ``val/icc/AU06`` ... and ``val/icc/mean``; fit the calibration."""
+        """Log ``val/mse``, ``val/icc/AU06`` ... and ``val/icc/mean`` of raw readings; fit the calibration."""
         self.log_dict({f"val/{name}": value for name, value in self.val_mse.compute().items()})
         self.val_mse.reset()
         self._log_icc("val", self.val_icc)
         fitting = self.trainer.state.fn == "fit" and not self.trainer.sanity_checking
-        if self.calibrate and self._seen_in_validation and fitting:  # never on the people of a later validation
-            self._calibrate(torch.cat(self._seen_in_validation, 1))
+        if self.calibrate and fitting:  # never on the people of a later validation
+            rows = [
+                part.cpu() for rank in gather(self._seen_in_validation) for part in rank
+            ]  # a rank may have seen none
+            if rows:
+                self._calibrate(torch.cat(rows, 1))
         self._seen_in_validation.clear()
 
     def _calibrate(self, rows: Tensor) -> None:
         """Fit scale, shift and thresholds to (4, n, 19): intensity, its truth, occurrence score, its truth."""
-        if self.trainer.world_size > 1:
-            gathered: list[Any] = [None] * self.trainer.world_size
-            torch.distributed.all_gather_object(gathered, rows)
-            rows = torch.cat(gathered, 1)
         predicted, truth, scores, occurrence = rows
         calibration = self._new_calibration()
         calibration.fit(predicted, truth)
@@ -353,7 +361,7 @@ class AUDetector(FaceTask):
             self.test_confusion.update(reading.expression, batch.emotion)
 
     def on_test_epoch_end(self) -> None:
-        """Log ``test/icc/AU06`` ..., ``test/f1/AU06`` ..., their means, and how expressions were named."""
+        """Log ``test/icc/AU06`` ... of calibrated readings, ``test/f1/AU06`` ..., and how expressions were named."""
         self._log_icc("test", self.test_icc)
         self.test_readings = Readings.of_batches(self._tested)
         self._tested = []
@@ -366,6 +374,16 @@ class AUDetector(FaceTask):
     def tested_people(self) -> list[dict[str, Any]]:
         """One row a person of the last test."""
         return [] if self.test_readings is None or not all(self.test_readings.subject) else self.test_readings.people()
+
+    def result_notes(self) -> dict[str, Any]:
+        """For results.json: what the figures are of."""
+        fresh = self._new_calibration().state_dict()
+        same = all(torch.equal(fresh[key], value.cpu()) for key, value in self.calibration.state_dict().items())
+        return {
+            "run/calibrated": not same,
+            "run/test_icc_is_of": "raw readings" if same else "readings calibrated on validation people",
+            "run/val_icc_is_of": "raw readings",
+        }
 
     def _log_icc(self, stage: str, metric: StreamingICC) -> None:
         values = metric.compute().float()
@@ -387,9 +405,14 @@ class AUDetector(FaceTask):
         )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
-    def configure_gradient_clipping(self, optimizer: Any, *_: Any, **__: Any) -> None:
-        """Clip the norm of the gradient to ``clip``."""
-        torch.nn.utils.clip_grad_norm_(self.parameters(), self.clip)
+    def configure_gradient_clipping(
+        self, optimizer: Any, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
+    ) -> None:
+        """Clip the norm of the gradient to ``clip``, or as the trainer was told."""
+        if gradient_clip_val is not None:
+            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
+        else:
+            torch.nn.utils.clip_grad_norm_(self.parameters(), self.clip)
 
     def on_fit_end(self) -> None:
         """Export the weights with their card."""
@@ -441,13 +464,19 @@ def load_detector(path: Path | str) -> AUDetector:
     """
     path = weights_path("detector", path)
     state, card = load_weights(path)
-    if card.get("kind") != _KIND:
-        raise ValueError(
-            f"{path}: expected the weights of an AU detector, found {card.get('kind', 'a file without a card')!r}; "
-            "train one with `python -m lit_faces.fit experiments/judge.yaml`"
-        )
-    heads: dict[str, Any] = {name: bool(card.get(name, False)) for name in ("occurrence_head", "expression_head")}
-    detector = AUDetector(backbone=card["backbone"], size=int(card["size"]), drop_rate=0.0, **heads)
+    train = "train one with `python -m lit_faces.fit experiments/judge.yaml`"
+    check_card(path, card, _KIND, "the weights of an AU detector", train)
+    where = f"{path}: its card"
+    heads: dict[str, Any] = {
+        name: field(card, name, bool, where, default=False) for name in ("occurrence_head", "expression_head")
+    }
+    backbone = field(card, "backbone", str, where, minimum=1, maximum=100)
+    size = field(card, "size", int, where, minimum=16, maximum=1024)
+    seen = field(card, "images_seen", int, where, minimum=0, default=0)
+    try:
+        detector = AUDetector(backbone=backbone, size=size, drop_rate=0.0, **heads)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from error
     networks = nn.ModuleDict(
         {
             name: part
@@ -459,5 +488,5 @@ def load_detector(path: Path | str) -> AUDetector:
     if not any(key.startswith("calibration.") for key in state):  # written before there was one
         state.update({f"calibration.{key}": value for key, value in Calibration().state_dict().items()})
     load_state(networks, state, str(path))
-    detector.images_seen = int(card.get("images_seen", 0))
+    detector.images_seen = seen
     return detector.eval().requires_grad_(False)

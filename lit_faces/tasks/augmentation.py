@@ -1,17 +1,17 @@
 """Batched augmentations in torch: light changes of a face that change neither its AUs nor who it is.
 
-AU intensities are symmetric, so a horizontal flip keeps them. Every function draws from a generator that is given.
+These run in the training step, on the accelerator, and draw from the step's own generator: a resumed run goes on with
+the same pictures. What moves landmarks too, and runs in the loader's processes, is albumentations'
+(``data_modules.transforms.FaceAugment``, seeded by each item); the mirror of both is :mod:`lit_faces.core.geometry`.
 """
 
 from __future__ import annotations
-
-from dataclasses import replace
 
 import torch
 import torch.nn.functional as functional
 from torch import Tensor
 
-from lit_faces.core.landmarks import mirror_landmarks
+from lit_faces.core.geometry import mirror_faces
 from lit_faces.core.sample import FaceBatch
 
 
@@ -93,14 +93,7 @@ def augment_frames(image: Tensor, generator: torch.Generator) -> Tensor:
 def mirror_pairs(source: FaceBatch, target: FaceBatch, generator: torch.Generator) -> tuple[FaceBatch, FaceBatch]:
     """Mirror half of the pairs, pictures and landmarks together."""
     flip = torch.rand(len(source), generator=generator) < 0.5
-    return _mirrored(source, flip.to(source.image.device)), _mirrored(target, flip.to(target.image.device))
-
-
-def _mirrored(batch: FaceBatch, flip: Tensor) -> FaceBatch:
-    image = torch.where(flip[:, None, None, None], batch.image.flip(-1), batch.image)
-    turned = mirror_landmarks(batch.landmarks, batch.image.shape[-1])
-    pose = torch.where(flip[:, None], batch.pose * batch.pose.new_tensor([-1.0, 1.0, -1.0]), batch.pose)
-    return replace(batch, image=image, landmarks=torch.where(flip[:, None, None], turned, batch.landmarks), pose=pose)
+    return mirror_faces(source, flip.to(source.image.device)), mirror_faces(target, flip.to(target.image.device))
 
 
 def jitter_pair_colours(source: Tensor, target: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:

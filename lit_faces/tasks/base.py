@@ -18,6 +18,7 @@ import lit_faces
 from lit_faces.core.facs import AUS
 from lit_faces.core.memory import keep_freed_memory
 from lit_faces.core.seeding import capture_rng, generator_for, restore_rng
+from lit_faces.tasks.schedule import warm_cosine
 
 _RNG, _COUNTS = "rng", "counts"
 
@@ -78,6 +79,24 @@ class FaceTask(pl.LightningModule):
         total = self.total_batches()
         return min(1.0, self.batches_seen / total) if total < math.inf else 0.0
 
+    def gradients_complete(self, optimizer: Any) -> None:
+        """Before clipping by hand: callbacks that add to gradients (penalties) add now, and clipping sees it.
+
+        Args:
+            optimizer: the one that is about to step.
+        """
+        for callback in self.trainer.callbacks:  # type: ignore[attr-defined]  # set by a connector
+            complete = getattr(callback, "on_gradients_complete", None)
+            if complete is not None:
+                complete(self.trainer, self, optimizer)
+
+    def rate(self, warmup: float = 0.05) -> float:
+        """Factor of the learning rate at this batch: :func:`warm_cosine`, or 1 where nothing bounds the training.
+
+        With ``max_time`` alone the share that is done is not known, and a clock would give each rank its own rate.
+        """
+        return warm_cosine(self.progress(), warmup) if self.total_batches() < math.inf else 1.0
+
     def total_batches(self) -> float:
         """Training batches of the whole run; infinite when neither epochs nor steps bound it."""
         trainer = self.trainer
@@ -127,7 +146,7 @@ class FaceTask(pl.LightningModule):
             "torch": str(torch.__version__),
             "aus": list(AUS),
             "images_seen": self.images_seen,
-            "command": " ".join(["python", "-m", "lit_faces.fit", *sys.argv[1:]]),
+            "command": typed_command(),
             "git": _revision(),
             "figures": figures,
             **more,
@@ -143,6 +162,24 @@ def quiet_save_hyperparameters(task: pl.LightningModule, frame: Any) -> None:
         warnings.filterwarnings("ignore", message=".*is an instance of `nn.Module`.*")
         warnings.filterwarnings("ignore", message=".*removed from hparams because it cannot be pickled.*")
         task.save_hyperparameters(frame=frame, logger=False)  # loggers get the whole experiment from fit
+
+
+def typed_command() -> str:
+    """What was typed, for a card that travels: of every path its last name only, but of experiments below this folder.
+
+    Example:
+        ``lit-faces fit experiments/au6_17.yaml --data.path faces``
+    """
+    program, words = Path(sys.argv[0]), sys.argv[1:]
+    called = ["python", "-m", f"lit_faces.{program.stem}"] if program.parent.name == "lit_faces" else [program.stem]
+    return " ".join([*called, *map(_without_folder, words)])
+
+
+def _without_folder(word: str) -> str:
+    option, equals, value = word.partition("=") if word.startswith("-") else ("", "", word)
+    path = Path(value)
+    shipped = path.parts[:1] == ("experiments",) and ".." not in path.parts
+    return word if "/" not in value or shipped else f"{option}{equals}{path.name}"
 
 
 def _revision() -> str:

@@ -11,10 +11,10 @@ import hashlib
 from pathlib import Path
 
 import torch
-import torch.nn.functional as functional
 from torch import Tensor, nn
 
 from lit_faces.core.facs import MAX_INTENSITY
+from lit_faces.core.geometry import resize_images
 from lit_faces.core.shipped import weights_path
 from lit_faces.models.backbones import AlignedFaceNet
 from lit_faces.tasks.au_detector import load_detector
@@ -56,11 +56,7 @@ class AUCritic(nn.Module):
 
     def look(self, image: Tensor) -> tuple[list[Tensor], Tensor]:
         """Pictures (B, 3, S, S) in [-1, 1] -> feature maps of every block, and AUs float32 (B, 19), 0..5."""
-        if image.shape[-1] != self.size:
-            down = image.shape[-1] > self.size
-            image = functional.interpolate(
-                image, size=(self.size,) * 2, mode="bilinear", align_corners=False, antialias=down
-            )
+        image = resize_images(image, self.size, self.size)
         features, pooled = self.backbone.stages(image.contiguous(memory_format=self.memory_format))
         return features, self.head(pooled)
 

@@ -6,7 +6,8 @@
     judge/icc|icc_neutral|mae|leak/...     the same for the real target frames: the judge's own errors
     l1, l1_changed, gradient_changed       distance to the real frame; copy_...: of an unchanged copy of the source
     keep, attention                        share of pixels copied; mean attention
-    nme, nme_found, real/nme ...           dlib's landmarks on generated (real) pictures against the asked ones
+    nme, nme_found, real/nme ...           dlib's landmarks on generated (real) pictures against the asked ones, as a
+                                           fraction of the outer-eye distance
     identity/distance, same_share, ...     dlib embedding of source and generated (real/: real) face
     fid_P, kid_P, is_P                     P is the protocol, for example n240_dlib
 

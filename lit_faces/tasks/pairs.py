@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from lit_faces.core.sample import FaceBatch
+from lit_faces.models.blocks import upsample
 from lit_faces.models.conditioning import Condition, au_masks, changed, changed_area
 from lit_faces.tasks.augmentation import jitter_pair_colours, mirror_pairs
 
@@ -45,8 +46,7 @@ def changed_weight(source: FaceBatch, target: FaceBatch, extra: float) -> Tensor
     cells = max(16, size // 4)
     pair = Condition(source.landmarks, target.landmarks, source.au_intensity, target.au_intensity)
     area = changed_area(au_masks(target.landmarks, size, cells), changed(pair, full=2.5), widen=2.0)
-    area = torch.nn.functional.interpolate(area, size=(size, size), mode="bilinear", align_corners=False)
-    return 1.0 + extra * area
+    return 1.0 + extra * upsample(area, size)
 
 
 @torch.no_grad()

@@ -20,7 +20,6 @@ from lit_faces.losses.action_units import masked_concordance, masked_cross_entro
 from lit_faces.tasks.au_detector import AUDetector, Reading
 from lit_faces.tasks.augmentation import augment_frames
 from lit_faces.tasks.base import FaceTask
-from lit_faces.tasks.schedule import warm_cosine
 
 
 class Memory(Protocol):
@@ -160,7 +159,7 @@ class PersonalHead(FaceTask):
             self.penalty.gradient_(self.detector)
         torch.nn.utils.clip_grad_norm_(self._moving(), 1.0)
         for group in optimizer.param_groups:
-            group["lr"] = self.lr * warm_cosine(self.progress(), 0.1)
+            group["lr"] = self.lr * self.rate(0.1)
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Some penalties look at what a step did."""

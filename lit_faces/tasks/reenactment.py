@@ -20,13 +20,15 @@ from typing import Any
 import torch
 from pytorch_lightning.utilities.rank_zero import rank_zero_info
 from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from lit_faces.core.sample import FaceBatch
-from lit_faces.core.shipped import base_weights
-from lit_faces.core.weights import load_state, load_weights, save_weights
+from lit_faces.core.shipped import initial_weights
+from lit_faces.core.weights import check_card, load_state, load_weights, save_weights
 from lit_faces.metrics.means import WeightedMeans
 from lit_faces.models.conditioning import Condition
 from lit_faces.models.discriminators import MultiScaleDiscriminator, Request, Verdict
+from lit_faces.models.generators.base import Generator, specification
 from lit_faces.models.generators.output import GeneratorOutput
 from lit_faces.tasks.attention import AttentionWatch
 from lit_faces.tasks.base import FaceTask, quiet_save_hyperparameters
@@ -42,10 +44,9 @@ from lit_faces.tasks.objectives import (
     reconstruction_terms,
 )
 from lit_faces.tasks.pairs import Example, Pair, request, training_example
-from lit_faces.tasks.schedule import warm_cosine
 
 WEIGHTS_FILE = "generator.safetensors"
-_KIND = "reenactment"
+KIND = "reenactment"  # on the card
 
 
 class ReenactmentGAN(FaceTask):
@@ -55,11 +56,12 @@ class ReenactmentGAN(FaceTask):
     gradients that are still being accumulated, and the random state: a resumed run ends with the same weights.
 
     Args:
-        generator: one of ``lit_faces.models.generators``.
+        generator: one of ``lit_faces.models.generators``, or a :class:`~lit_faces.models.generators.base.Generator` of
+            your own.
         discriminator: ``lit_faces.models.discriminators.MultiScaleDiscriminator``, or null for reconstruction alone.
-        init: ``base`` starts from the shipped weights of this generator, ``scratch`` from random ones, anything else is
-            a safetensors file of :meth:`export_weights`.
-        lr: of the generator (Adam, linear warm-up, then cosine to a twentieth).
+        init: ``base`` starts from the shipped weights of this generator, ``scratch`` (or null) from random ones, else
+            from a safetensors file of :meth:`export_weights`; see :data:`lit_faces.core.shipped.INIT_WORDS`.
+        lr: of the generator (Adam, linear warm-up, then cosine to a twentieth; constant with ``max_time`` alone).
         lr_discriminator: of the discriminator.
         betas: of both.
         warmup: share of the training in which the learning rates rise.
@@ -92,9 +94,9 @@ class ReenactmentGAN(FaceTask):
 
     def __init__(
         self,
-        generator: nn.Module,
+        generator: Generator,
         discriminator: MultiScaleDiscriminator | None = None,
-        init: str = "base",
+        init: str | None = "base",
         lr: float = 1e-3,
         lr_discriminator: float = 5e-4,
         betas: tuple[float, float] = (0.5, 0.99),
@@ -120,6 +122,12 @@ class ReenactmentGAN(FaceTask):
         seed: int = 0,
     ) -> None:
         super().__init__(seed)
+        if not isinstance(generator, Generator):
+            raise ValueError(
+                "generator: expected a child of lit_faces.models.generators.base.Generator, got "
+                f"{type(generator).__name__}"
+            )
+        specification(generator)  # what cannot be exported is said now, not after the training
         if accumulate < 1 or discriminator_every < 1:
             raise ValueError(
                 f"accumulate and discriminator_every: expected 1 or more, got {accumulate} and {discriminator_every}"
@@ -176,6 +184,15 @@ class ReenactmentGAN(FaceTask):
             raise ValueError("precision 16-mixed needs a gradient scaler per network; use bf16-mixed or 32-true")
         self._initialised = True
 
+    def starts_from(self) -> Path | None:
+        """The file that ``init`` means; None = random weights.
+
+        Raises:
+            ValueError: neither a known word nor a file.
+            FileNotFoundError: no weights are shipped for this generator.
+        """
+        return initial_weights("generator", self.init, self.generator.name)
+
     def load_initial_weights(self) -> None:
         """Load ``init`` into generator, moving average and discriminator.
 
@@ -184,16 +201,12 @@ class ReenactmentGAN(FaceTask):
             ValueError: weights of another architecture, or a truncated file.
         """
         self._initialised = True
-        if self.init == "scratch":
+        path = self.starts_from()
+        if path is None:
             return
-        name = getattr(self.generator, "name", type(self.generator).__name__)
-        path = base_weights(name) if self.init == "base" else Path(self.init)
-        if self.init == "base" and not path.exists():
-            raise FileNotFoundError(
-                f"no base weights are shipped for the generator {name!r} ({path} is missing): use --model.init "
-                "scratch, or the path of a generator.safetensors that an earlier run has exported"
-            )
-        state, _ = load_weights(path)
+        state, card = load_weights(path)
+        if card:
+            check_card(path, card, KIND, "the weights of a generator", "export one with a run of `lit_faces.fit`")
         state = {key: value.float() if value.is_floating_point() else value for key, value in state.items()}
         for network, prefix in (
             (self.generator, "generator."),
@@ -218,8 +231,8 @@ class ReenactmentGAN(FaceTask):
             state.update({f"discriminator.{key}": value for key, value in self.discriminator.state_dict().items()})
         if half:
             state = {key: value.half() if value.is_floating_point() else value for key, value in state.items()}
-        name = getattr(self.generator, "name", type(self.generator).__name__)
-        save_weights(path, state, self.card(_KIND, generator=name, **card))
+        about = {"generator": self.generator.name, "network": specification(self.generator)}
+        save_weights(path, state, self.card(KIND, **about, **card))
         return Path(path)
 
     def on_fit_end(self) -> None:
@@ -309,9 +322,10 @@ class ReenactmentGAN(FaceTask):
 
     def _update(self, network: nn.Module, optimizer: Any, lr: float) -> None:
         """Clip, set the learning rate, step; a step with a gradient that is not finite is left out."""
+        self.gradients_complete(optimizer)
         norm = torch.nn.utils.clip_grad_norm_(network.parameters(), self.clip)
         for group in optimizer.param_groups:
-            group["lr"] = lr * warm_cosine(self.progress(), self.warmup)
+            group["lr"] = lr * self.rate(self.warmup)
         if torch.isfinite(norm):
             optimizer.step()
         optimizer.zero_grad(set_to_none=True)
@@ -331,9 +345,10 @@ class ReenactmentGAN(FaceTask):
         """Move the average towards the generator; faster at the start of the training."""
         updates = self.batches_seen // self.accumulate
         decay = min(self.ema_decay, (1 + updates) / (10 + updates))
-        torch._foreach_lerp_(list(self.ema.parameters()), list(self.generator.parameters()), 1.0 - decay)
-        for average, live in zip(self.ema.buffers(), self.generator.buffers()):
-            average.copy_(live)
+        average, live = list(self.ema.parameters()), list(self.generator.parameters())
+        get_ema_multi_avg_fn(decay)(average, live, updates)
+        for kept, now in zip(self.ema.buffers(), self.generator.buffers()):
+            kept.copy_(now)
 
     def _watch(self, output: GeneratorOutput, report: dict[str, Tensor]) -> None:
         """Log every so-manieth batch, and warn of a collapsed attention mask."""

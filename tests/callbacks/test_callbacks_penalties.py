@@ -142,6 +142,69 @@ def test_each_of_several_optimizers_gets_the_penalty_of_its_own_parameters(tmp_p
     torch.testing.assert_close(model.state_dict(), expected_model.state_dict())
 
 
+class ByHand(TwoOptimizers):
+    """Both gradients, both clipped, both stepped, in every way that a module may do it."""
+
+    way = "lightning"
+
+    def training_step(self, batch):
+        optimizers = self.optimizers()
+        bare = [optimizer.optimizer for optimizer in optimizers]
+        for optimizer in optimizers:
+            optimizer.zero_grad()
+        self.manual_backward(self.loss(batch))
+        for optimizer in optimizers if self.way == "lightning" else bare:
+            if self.way == "told":
+                for callback in self.trainer.callbacks:
+                    getattr(callback, "on_gradients_complete", lambda *_: None)(self.trainer, self, optimizer)
+                nn.utils.clip_grad_norm_(optimizer.param_groups[0]["params"], 0.2)
+            else:
+                self.clip_gradients(optimizer, 0.2, "norm")
+        for optimizer in optimizers if self.way == "lightning" else bare:
+            optimizer.step()
+
+
+@pytest.mark.parametrize("way", ["lightning", "bare", "told"])
+def test_by_hand_both_optimizers_get_it_and_clipping_sees_it(tmp_path, way):
+    expected_model, model = ByHand(), ByHand()
+    penalties = [remembered(m, EWC(5.0)) for m in (expected_model, model)]
+    optimizers = expected_model.configure_optimizers()
+    for batch in batches():
+        expected_model.zero_grad()
+        (expected_model.loss(batch) + penalties[0].penalty(expected_model)).backward()
+        for optimizer in optimizers:
+            nn.utils.clip_grad_norm_(optimizer.param_groups[0]["params"], 0.2)
+            optimizer.step()
+    model.way = way
+    paths = SI(strength=0.0)
+    fit(model, [PenaltyCallback([penalties[1], paths])], tmp_path, max_epochs=1, accumulate_grad_batches=1)
+    torch.testing.assert_close(model.state_dict(), expected_model.state_dict())
+    assert all(bool(paths.path[f"net.{i}.weight"].any()) for i in (0, 2)), "both layers' steps are on the path"
+    assert "clip_gradients" not in vars(model)
+
+
+def test_a_step_that_was_left_out_does_not_take_the_next_penalty(tmp_path):
+    class Skipping(TwoOptimizers):
+        def training_step(self, batch, batch_idx):
+            for optimizer in self.optimizers():
+                optimizer.zero_grad()
+                self.manual_backward(self.loss(batch))
+                self.clip_gradients(optimizer, 100.0, "norm")
+                if batch_idx % 2:
+                    optimizer.step()
+
+    expected_model, model = Skipping(), Skipping()
+    penalties = [remembered(m, EWC(5.0)) for m in (expected_model, model)]
+    optimizers = expected_model.configure_optimizers()
+    for number, batch in enumerate(batches()):
+        for optimizer in optimizers if number % 2 else ():
+            optimizer.zero_grad()
+            (expected_model.loss(batch) + penalties[0].penalty(expected_model)).backward()
+            optimizer.step()
+    fit(model, [PenaltyCallback([penalties[1]])], tmp_path, max_epochs=1, accumulate_grad_batches=1)
+    torch.testing.assert_close(model.state_dict(), expected_model.state_dict())
+
+
 @pytest.mark.parametrize("build", [Tiny, TwoOptimizers])
 def test_synaptic_intelligence_sums_up_the_saved_loss(tmp_path, build):
     model, penalty = build(), SI(damping=1e-3)

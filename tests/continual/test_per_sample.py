@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from lit_faces.continual import per_sample
+from lit_faces.continual import per_sample, products
 from lit_faces.continual.per_sample import squared_gradients
 
 
@@ -108,7 +108,7 @@ def layered_names(model, x):
 @pytest.fixture
 def only_torch_func(monkeypatch):
     """Nothing is covered by products."""
-    monkeypatch.setattr(per_sample, "_READERS", {})
+    monkeypatch.setattr(products, "READERS", {})
 
 
 MODELS = {
@@ -162,7 +162,7 @@ def test_timm_models_agree_with_torch_func(name, monkeypatch):
     found = squared_gradients(model, x, every_output)
     layered, others = layered_names(model, x)
     assert len(layered) > 10 * len(others)
-    monkeypatch.setattr(per_sample, "_READERS", {})
+    monkeypatch.setattr(products, "READERS", {})
     torch.testing.assert_close(found, squared_gradients(model, x, every_output))
 
 
@@ -186,7 +186,7 @@ def test_a_model_that_asks_for_channels_last_works(with_torch_func, monkeypatch)
     x = torch.randn(5, 3, 6, 5)
     expected = squared_gradients(filled(Residual()), x, every_output)
     if with_torch_func:
-        monkeypatch.setattr(per_sample, "_READERS", {})
+        monkeypatch.setattr(products, "READERS", {})
     model = filled(Asking()).to(memory_format=torch.channels_last)
     torch.testing.assert_close(squared_gradients(model, x, every_output), expected)
 
@@ -233,8 +233,10 @@ def test_samples_that_are_not_independent_are_refused():
         squared_gradients(nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2, track_running_stats=False)), x, every_output)
 
 
+@pytest.mark.filterwarnings("ignore:.*taken one by one.*")
 @pytest.mark.parametrize("other", ["again", "another"])
-def test_ways_that_depend_on_the_data_are_refused(other):
+@pytest.mark.parametrize("batch_size", [1, 3, 4])
+def test_ways_that_depend_on_the_data_are_gone_sample_by_sample(other, batch_size):
     class Routed(nn.Module):
         def __init__(self):
             super().__init__()
@@ -245,8 +247,152 @@ def test_ways_that_depend_on_the_data_are_refused(other):
                 return self.a(x)
             return self.a(self.a(x)) if other == "again" else self.a(self.b(x))
 
-    with pytest.raises(ValueError, match="which layers run depends on the data"):
-        squared_gradients(Routed(), torch.cat([torch.ones(4, 3), -torch.ones(4, 3)]), every_output, batch_size=4)
+    model, x = filled(Routed().double()), torch.cat([torch.rand(4, 3), -torch.rand(4, 3)]).double()
+    found = squared_gradients(model, x, every_output, batch_size=batch_size)
+    torch.testing.assert_close(found, by_loop(model, x))
+
+
+class Scaled(torch.autograd.Function):
+    """x * scale, by a function that vmap knows nothing of."""
+
+    @staticmethod
+    def forward(ctx, x, scale):
+        ctx.save_for_backward(x, scale)
+        return x * scale
+
+    @staticmethod
+    def backward(ctx, grad):
+        x, scale = ctx.saved_tensors
+        return grad * scale, (grad * x).sum(tuple(range(x.ndim - 1)))
+
+
+class Layer(nn.Module):
+    """A layer with one parameter, used as the function says."""
+
+    def __init__(self, use):
+        super().__init__()
+        self.scale, self.use = nn.Parameter(torch.rand(6) + 0.5), use
+
+    def forward(self, x):
+        return self.use(x, self.scale)
+
+
+class Recurrent(nn.Module):
+    def __init__(self, kind, **options):
+        super().__init__()
+        self.inner = kind(6, 6, batch_first=True, **options)
+
+    def forward(self, x):
+        return self.inner(x[:, None] * torch.arange(1, 4).to(x)[:, None])[0].sum(1)[:, :6]
+
+
+class Attention(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.inner = nn.MultiheadAttention(6, 2, dropout=0.5, batch_first=True)
+
+    def forward(self, x):
+        x = x[:, None] * torch.arange(1, 4).to(x)[:, None]
+        return self.inner(x, x, x)[0].mean(1)
+
+
+class Shared(nn.Module):
+    """One weight in two layers, and once more by a function that nobody sees."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Linear(6, 6), nn.Linear(6, 6)
+        self.second.weight = self.first.weight
+
+    def forward(self, x):
+        return Scaled.apply(self.second(self.first(x).tanh()), self.first.bias)
+
+
+class Counting(nn.Linear):
+    """Counts its calls in a buffer, and works on its input in place."""
+
+    def __init__(self):
+        super().__init__(6, 6)
+        self.register_buffer("calls", torch.zeros(()))
+
+    def forward(self, x):
+        self.calls += 1
+        return super().forward(x.mul_(2.0))
+
+
+def image(*layers):
+    return nn.Sequential(nn.Unflatten(1, (6, 1, 1)), *layers, nn.Flatten())
+
+
+LAYERS = {
+    "prelu": lambda: nn.PReLU(6),
+    "one prelu for all": lambda: nn.PReLU(),
+    "prelu of images": lambda: image(nn.PReLU(6)),
+    "gru": lambda: Recurrent(nn.GRU),
+    "lstm": lambda: Recurrent(nn.LSTM, bidirectional=True, num_layers=2),
+    "rnn": lambda: Recurrent(nn.RNN),
+    "attention": Attention,
+    "transformer": lambda: nn.Sequential(nn.Unflatten(1, (1, 6)), nn.TransformerEncoderLayer(6, 2, 8, batch_first=True), nn.Flatten()),
+    "batch norm": lambda: nn.BatchNorm1d(6),
+    "group norm": lambda: image(nn.GroupNorm(2, 6)),
+    "instance norm": lambda: nn.Sequential(nn.Unflatten(1, (2, 3)), nn.InstanceNorm1d(2, affine=True), nn.Flatten()),
+    "weight norm": lambda: nn.utils.parametrizations.weight_norm(nn.Linear(6, 6)),
+    "spectral norm": lambda: nn.utils.parametrizations.spectral_norm(nn.Linear(6, 6)),
+    "in place": lambda: nn.Sequential(nn.ReLU(inplace=True), nn.Linear(6, 6), nn.ReLU(inplace=True), nn.Dropout(0.5, inplace=True)),
+    "transposed convolution": lambda: image(nn.ConvTranspose2d(6, 6, 1)),
+    "bilinear": lambda: Layer(lambda x, w: nn.functional.bilinear(x, x, w.expand(6, 6, 6))),
+    "item": lambda: Layer(lambda x, w: x * w + w.mean().item()),
+    "item of the data": lambda: Layer(lambda x, w: x * w if x.ndim and w.sum().item() > 0 else x),
+    "custom function": lambda: Layer(Scaled.apply),
+    "numpy": lambda: Layer(lambda x, w: x * w * float(w.detach().numpy().max())),
+    "shared": Shared,
+    "counting": Counting,
+    "embedding": lambda: nn.Sequential(Layer(lambda x, w: (x > 0).long()), nn.Embedding(2, 1), nn.Flatten()),
+}  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore:.*taken one by one.*")
+@pytest.mark.parametrize("frozen", [False, True])
+@pytest.mark.parametrize("name", LAYERS)
+def test_every_kind_of_layer_has_the_squares_of_the_loop(name, frozen):
+    torch.manual_seed(1)
+    model = nn.Sequential(nn.Linear(6, 6), LAYERS[name](), nn.Linear(6, 2)).double().train()
+    if frozen:  # all but the layer
+        model[0].requires_grad_(False)
+        model[2].requires_grad_(False)
+    x = torch.randn(7, 6, dtype=torch.float64)
+    kept, buffers = x.clone(), [buffer.clone() for buffer in model.buffers()]
+    found = squared_gradients(model, x, every_output, batch_size=4)
+    assert torch.equal(x, kept) and all(torch.equal(a, b) for a, b in zip(buffers, model.buffers()))
+    assert found.keys() == {name for name, p in model.named_parameters() if p.requires_grad}
+    right = {}
+    for key, parameter in model.eval().named_parameters():
+        if parameter.requires_grad:
+            total = torch.zeros_like(parameter)
+            for one in x:
+                for k in range(2):
+                    (grad,) = torch.autograd.grad(model(one[None].clone())[0, k], parameter, allow_unused=True)
+                    total += 0 if grad is None else grad.square()
+            right[key] = total
+    torch.testing.assert_close(found, right)
+
+
+def test_what_goes_one_by_one_is_said_once_and_why():
+    model, x = filled(nn.Sequential(nn.Linear(6, 6), nn.Linear(6, 2))), torch.randn(9, 6)
+    plain = squared_gradients(model, x, every_output)
+    model[0].weight.register_hook(lambda gradient: 2 * gradient)  # products know nothing of it
+    with pytest.warns(UserWarning, match="Sequential: gradients of single samples") as told:
+        found = squared_gradients(model, x, every_output, batch_size=2)
+    torch.testing.assert_close(found, {**plain, "0.weight": 4 * plain["0.weight"]})
+    assert len(told) == 1
+    assert "0.weight: computed for a whole batch, they differ from those of single samples" in str(told[0].message)
+    with pytest.warns(UserWarning, match="1.inner.weight_ih_l0.*: vmap refuses them"):
+        squared_gradients(nn.Sequential(nn.Linear(6, 6), Recurrent(nn.GRU)), x, every_output)
+
+
+def test_nothing_is_said_of_layers_that_are_right(recwarn):
+    squared_gradients(filled(Tokens()), torch.randn(7, 2, 5), every_output)
+    assert not recwarn.list
 
 
 def test_wrong_arguments_are_named():

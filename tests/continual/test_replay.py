@@ -211,5 +211,5 @@ def test_rows_of_another_kind_are_refused() -> None:
         ReplayMemory(4).add(numbers(0, 3), [["a"]])
     with pytest.raises(ValueError, match="policy"):
         ReplayMemory(4, "fair")  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="not the state"):
+    with pytest.raises(ValueError, match="state of a replay memory: cells is missing"):
         ReplayMemory.from_tensors({}, {"capacity": 3, "policy": "balanced", "seed": 0})

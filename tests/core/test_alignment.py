@@ -177,14 +177,18 @@ def test_align_crop_refuses_what_it_cannot_align():
 
 
 @pytest.mark.parametrize(
-    "place", [(10, 20, 40, 50), (-5, -7, 30, 30), (40, 30, 75, 61), (-9, -9, 90, 80), (80, 10, 95, 20)]
+    "place", [(10, 20, 40, 50), (-5, -7, 30, 30), (40, 30, 75, 61), (-9, -9, 90, 80), (70, 10, 95, 35)]
 )
 def test_cutting_replicates_the_border(place: tuple[int, int, int, int]) -> None:
     image = np.random.default_rng(0).integers(0, 255, (48, 64, 3)).astype(np.uint8)
     left, top, right, bottom = place
     rows, columns = np.arange(top, bottom).clip(0, 47), np.arange(left, right).clip(0, 63)
     assert np.array_equal(_cut(image, *place), image[rows][:, columns])
-    if right - left == bottom - top:
-        side = right - left
-        cx, cy = left + (side - 1) / 2, top + (side - 1) / 2
-        assert np.array_equal(warp_crop(image, cx, cy, side, side), image[rows][:, columns]), "whole pixels are copied"
+
+
+@pytest.mark.parametrize(("left", "top", "side"), [(10, 20, 30), (-5, -7, 36), (-9, -9, 90), (70, 10, 25)])
+def test_whole_pixels_are_copied(left: int, top: int, side: int) -> None:
+    image = np.random.default_rng(0).integers(0, 255, (48, 64, 3)).astype(np.uint8)
+    rows, columns = np.arange(top, top + side).clip(0, 47), np.arange(left, left + side).clip(0, 63)
+    cx, cy = left + (side - 1) / 2, top + (side - 1) / 2
+    assert np.array_equal(warp_crop(image, cx, cy, side, side), image[rows][:, columns])

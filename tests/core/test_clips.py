@@ -1,12 +1,17 @@
 """Clips: who is in them, cuts, and every way a video can be unusable."""
 
+from fractions import Fraction
+from pathlib import Path
+
+import av
 import numpy as np
 import pytest
 import torch
 
-from lit_faces.core.clips import count_frames, faces_of_clip, is_clip, read_frames, write_video
+from lit_faces.core.clips import faces_of_clip, is_clip, read_frames, spread
 from lit_faces.core.facs import NUM_AUS
 from lit_faces.core.landmarks import FaceAnalyser
+from lit_faces.core.video import write_video
 from lit_faces.rendering.renderer import FaceRenderer
 
 
@@ -34,14 +39,15 @@ def padded(frames, left=40, right=40):
 
 def test_a_clip_of_one_person(tmp_path, people, analyser):
     path = write_video(tmp_path / "anna.webm", padded(people[0]), 10.0)
-    assert is_clip(path) and not is_clip("anna.jpg") and count_frames(path) == (6, 10.0)
+    assert is_clip(path) and not is_clip("anna.jpg")
     found = faces_of_clip(path, 128, analyser=analyser)
-    assert len(found.samples) == 6 and found.people == 1 and found.cuts == [] and found.rate == 10.0
+    assert len(found.samples) == 6 and found.people == 1 and found.cuts == [] and found.notes == []
+    assert found.rate == pytest.approx(10.0) and found.duration == pytest.approx(0.6)
     assert [sample.frame for sample in found.samples] == list(range(6))
     assert found.samples[0].image.shape == (3, 128, 128) and found.samples[0].provenance["clip"] == "anna.webm"
     middle = found.samples[3].landmarks
     assert bool(middle.isfinite().all()) and 30 < float(middle.mean()) < 100
-    assert len(faces_of_clip(path, 64, limit=3, analyser=analyser).samples) == 3
+    assert [sample.frame for sample in faces_of_clip(path, 64, limit=3, analyser=analyser).samples] == [0, 2, 5]
     assert len(faces_of_clip(path, 64, limit=4, every=1, analyser=analyser).samples) == 4
 
 
@@ -90,13 +96,60 @@ def test_unusable_clips(tmp_path, people, analyser):
         faces_of_clip(path, 64, analyser=analyser)
 
 
-def test_frames_come_back_as_they_were_written(tmp_path):
-    frames = torch.stack([torch.full((3, 64, 96), value, dtype=torch.uint8) for value in (20, 120, 220)])
-    frames[:, 0, :, 48:] = 255
-    path = write_video(tmp_path / "a.webm", frames, 5.0)
-    found = list(read_frames(path))
-    assert [number for number, _, _ in found] == [0, 1, 2] and [s for _, s, _ in found] == pytest.approx([0, 0.2, 0.4])
-    for (_, _, picture), frame in zip(found, frames):
-        assert picture.shape == (64, 96, 3) and picture.dtype == np.uint8
-        assert np.abs(picture[8:-8, 8:40].astype(int) - frame.permute(1, 2, 0)[8:-8, 8:40].numpy()).max() < 12
-    assert [number for number, _, _ in read_frames(path, 2)] == [0, 2]
+def test_a_frame_without_a_face_is_a_row(tmp_path, people, analyser):
+    frames = padded(people[0])
+    frames[2] = 90
+    path = write_video(tmp_path / "gap.webm", frames, [0.0, 0.1, 0.3, 0.9, 1.0, 1.5], end=2.0)
+    found = faces_of_clip(path, 64, analyser=analyser)
+    assert [look.sample for look in found.looks] == [0, 1, None, 2, 3, 4] and found.sampled == 6
+    assert [look.seconds for look in found.looks] == pytest.approx([0.0, 0.1, 0.3, 0.9, 1.0, 1.5])
+    assert found.seconds == pytest.approx([0.0, 0.1, 0.9, 1.0, 1.5]) and found.duration == pytest.approx(2.0)
+    made = torch.arange(5, dtype=torch.uint8)[:, None, None, None].expand(-1, 3, 64, 64)
+    rows = found.beside(made)
+    assert rows.shape == (6, 3, 64, 128) and rows[:, 0, 0, 64].tolist() == [0, 1, 1, 2, 3, 4]
+    assert torch.equal(rows[3, :, :, :64], found.samples[2].image)
+    assert float((rows[2, :, 32, :64].float() - 90).abs().max()) < 6  # the wall that was seen
+
+
+def test_the_whole_clip_is_looked_at_whatever_its_header_says(tmp_path, people, analyser):
+    path = tmp_path / "webcam.mkv"
+    faces = padded(people[0]).permute(0, 2, 3, 1).contiguous().numpy()
+    with av.open(str(path), "w") as box:
+        stream = box.add_stream("mjpeg", rate=1000)  # as webcams say
+        stream.height, stream.width = faces.shape[1:3]
+        stream.pix_fmt = "yuvj420p"
+        for number in range(60):
+            frame = av.VideoFrame.from_ndarray(faces[number % 6], format="rgb24")
+            frame.pts, frame.time_base = 33 * number, Fraction(1, 1000)
+            box.mux(stream.encode(frame))
+        box.mux(stream.encode())
+    found = faces_of_clip(path, 64, limit=5, analyser=analyser)
+    assert found.sampled == 5 and found.seconds[-1] == pytest.approx(59 * 0.033, abs=1e-3)
+    assert found.rate == pytest.approx(1 / 0.033, rel=1e-3) and found.duration == pytest.approx(60 * 0.033, abs=0.04)
+
+
+def test_half_a_clip_is_no_clip(tmp_path, people, analyser):
+    path = write_video(tmp_path / "a.webm", padded(people[0]), 10.0)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(ValueError, match=r"a\.webm: the clip is cut short .*ffmpeg -i a\.webm -c copy a_part\.webm"):
+        faces_of_clip(path, 64, analyser=analyser)
+
+
+def test_samples_are_spread_over_the_time_of_a_clip():
+    even = [k / 25 for k in range(100)]
+    assert spread(even, 4) == [0.0, 1.32, 2.64, 3.96] and spread(even, 100) == even and spread(even[:3], 9) == even[:3]
+    varied = [k / 30 for k in range(30)] + [1 + k / 5 for k in range(30)]
+    few = spread(varied, 8)
+    assert len(few) == 8 and np.abs(np.diff(few) - varied[-1] / 7).max() < 0.2  # the longest step of the clip
+    for limit in (1, 2, 20, 48, 59):
+        many = spread(varied, limit)
+        assert len(set(many)) == limit and many == sorted(many) and set(many) <= set(varied)
+        assert limit == 1 or (many[0], many[-1]) == (varied[0], varied[-1])
+
+
+def test_names_that_decoders_take_for_something_else(tmp_path, monkeypatch):
+    first = write_video(tmp_path / "a.webm", torch.zeros(3, 3, 32, 32, dtype=torch.uint8), 10.0)
+    monkeypatch.chdir(tmp_path)
+    for name in ("10:30.webm", "http:a.webm", "a%03d.webm", "concat:a|b.webm", "-i.webm", "file:a.webm"):
+        Path(name).write_bytes(first.read_bytes())
+        assert len(list(read_frames(name))) == 3, name

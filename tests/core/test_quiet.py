@@ -7,8 +7,8 @@ import warnings
 import pytest
 import torch
 
-from lit_faces.core.clips import write_video
 from lit_faces.core.quiet import quiet_descriptor, quiet_libraries
+from lit_faces.core.video import write_video
 
 NOISE = "Found 116 module(s) in eval mode at the start of training. This may lead to unexpected behavior."
 TIP = "💡 Tip: For seamless cloud logging, try installing something"

@@ -6,7 +6,15 @@ import pytest
 import torch
 from torch import nn
 
-from lit_faces.core.weights import load_checkpoint, load_into, load_state, load_weights, save_weights
+from lit_faces.core.weights import (
+    load_checkpoint,
+    load_into,
+    load_state,
+    load_weights,
+    plain_weights,
+    save_weights,
+    training_state,
+)
 
 
 def network(width: int = 4) -> nn.Module:
@@ -186,3 +194,86 @@ def test_a_checkpoint_must_be_a_dict(tmp_path):
     torch.save([torch.ones(2)], tmp_path / "list.ckpt")
     with pytest.raises(ValueError, match=r"list\.ckpt: not a checkpoint: expected a dict .* found list"):
         load_checkpoint(tmp_path / "list.ckpt")
+
+
+WANTED = {"a.weight", "b.bias"}
+
+
+@pytest.mark.parametrize(
+    ("wrap", "stripped"),
+    [
+        (lambda state: state, ""),
+        (lambda state: {"state_dict": state}, ""),
+        (lambda state: {"model": state, "epoch": 3}, ""),
+        (lambda state: {"state_dict": {f"module.{k}": v for k, v in state.items()}}, "module."),
+        (lambda state: {"state_dict": {f"_orig_mod.{k}": v for k, v in state.items()}}, "_orig_mod."),
+        (lambda state: {f"module._orig_mod.{k}": v for k, v in state.items()}, "module._orig_mod."),
+        (lambda state: {"state_dict": {f"model.{k}": v for k, v in state.items()}}, "model."),
+        (lambda state: {k.replace(".", "._orig_mod."): v for k, v in state.items()}, "_orig_mod."),
+    ],
+)
+def test_weights_of_others_are_understood(tmp_path, wrap, stripped):
+    state = {"a.weight": torch.ones(2, 2), "b.bias": torch.zeros(2)}
+    torch.save(wrap(state), tmp_path / "w.pt")
+    found, said = plain_weights(load_checkpoint(tmp_path / "w.pt"), tmp_path / "w.pt", WANTED)
+    assert found.keys() == WANTED and said == stripped
+
+
+@pytest.mark.parametrize("content", [{}, {"epoch": 3}, {"state_dict": {}}, {"state_dict": {"a": 1}}])
+def test_a_checkpoint_without_weights_says_what_it_holds(tmp_path, content):
+    with pytest.raises(ValueError, match=r"w\.pt: holds no weights: expected a state_dict"):
+        plain_weights(content, tmp_path / "w.pt", WANTED)
+
+
+TRAINING = {
+    "state_dict": {"a": torch.ones(1)},
+    "loops": {"fit_loop": {"epoch_loop.batch_progress": {"total": {"ready": 7}}}},
+    "optimizer_states": [],
+    "epoch": 0,
+    "global_step": 7,
+}
+
+
+def test_a_training_goes_on_from_its_batches_only():
+    assert training_state(TRAINING, "x.ckpt") == 7
+    with pytest.raises(ValueError, match=r"x\.ckpt: there is no training state in it .*--test_only.*--model\.init"):
+        training_state({"state_dict": {}}, "x.ckpt")
+    for wrong in ({}, {"fit_loop": 3}, {"fit_loop": {"epoch_loop.batch_progress": {"total": {"ready": -1}}}}):
+        with pytest.raises(ValueError, match=r"x\.ckpt: "):
+            training_state({**TRAINING, "loops": wrong}, "x.ckpt")
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_weights_that_are_no_numbers_are_refused_by_name(tmp_path, bad):
+    state = dict(network().state_dict())
+    state["2.bias"] = torch.tensor([0.0, bad])
+    save_weights(tmp_path / "w.safetensors", state, {})
+    target, before = network(), network().state_dict()
+    with pytest.raises(ValueError, match=r"w\.safetensors: 2\.bias holds values that are no finite numbers"):
+        load_into(target, tmp_path / "w.safetensors")
+    assert all(torch.equal(value, before[name]) for name, value in target.state_dict().items())
+
+
+def header(text: bytes, length: int | None = None) -> bytes:
+    return (len(text) if length is None else length).to_bytes(8, "little") + text
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        header(b"{}", 2**63 - 1),
+        header(b"{}", 10**8),
+        header(b"[" * 10_000),
+        header(b'{"a":{"dtype":"F32","shape":[4],"data_offsets":[0,4]}}') + bytes(4),
+        header(b'{"a":{"dtype":"F64","shape":[1],"data_offsets":[0,4]}}') + bytes(4),
+        header(b'{"a":{"dtype":"F32","shape":[4294967296,4294967296],"data_offsets":[0,4]}}') + bytes(4),
+        header(b'{"a":{"dtype":"F32","shape":[1],"data_offsets":[4,0]}}') + bytes(4),
+        header(b'{"a":{"dtype":"X9","shape":[1],"data_offsets":[0,4]}}') + bytes(4),
+        header(b'{"__metadata__":{"card":"[1]"}}'),
+        header(b'{"__metadata__":{"card":"{"}}'),
+    ],
+)
+def test_headers_that_lie_are_refused(tmp_path, data):
+    (tmp_path / "w.safetensors").write_bytes(data)
+    with pytest.raises(ValueError, match=r"w\.safetensors"):
+        load_weights(tmp_path / "w.safetensors")

@@ -12,8 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.fake import look_alike, look_alikes
+
 COUNT = int(os.environ.get("LIT_FACES_CORRUPTIONS", "120"))
-SETS = ("disfa", "bp4d", "disfa_plus", "ck_plus", "unbc", "rafdb", "affectnet", "fer2013", "affwild2", "emotionet")
+SETS = tuple(look_alikes())
 KINDS = ("cut", "empty", "garbage", "missing", "folder", "text", "line", "cell")
 TEXTS = (".txt", ".csv")
 #: An empty FACS file of UNBC is a neutral frame, and files of CK+ and UNBC list what is present: fewer lines are fewer
@@ -75,7 +77,7 @@ def originals(tmp_path_factory: pytest.TempPathFactory):
     made = {}
     for name in SETS:
         root = tmp_path_factory.mktemp(name)
-        importlib.import_module(f"tests.fake.{name}").write(root)
+        look_alike(name).write(root)
         made[name] = root, look(name, root)
     return made
 

@@ -57,8 +57,12 @@ def test_sets_on_disk(tmp_path):
     paths = [str(tmp_path / name) for name in "abc"]
     people = LabelledPeople(*paths, support=4, size=32)
     assert len(people.names) == 2
-    assert len(people.support(0, 2)) == 2 and len(people.test(0)) == 2 and len(people.generic()) == 4
-    with pytest.raises(ValueError, match=r"is in .* too"):
-        LabelledPeople(paths[0], paths[0], paths[2], support=4, size=32)
+    assert len(people.support(0, 2)) == 2 and len(people.test(0)) == 2 and len(people.generic()) == 2
+    assert not set(people.generic().subject) & set(people.reference().subject) and len(people.reference()) == 2
+    own = LabelledPeople(*paths, support=4, size=32, reference=paths[1])
+    assert len(own.generic()) == len(own.reference()) == 4  # as named; the study refuses it
+    write_folder(FaceRenderer(32, seed=9), tmp_path / "d", 2, frames_per_subject=2, progress=False)
+    with pytest.raises(ValueError, match="only one person: name a reference set"):
+        LabelledPeople(paths[0], str(tmp_path / "d"), paths[2], support=4, size=32)
     with pytest.raises(ValueError, match="nobody has more than support=6"):
         LabelledPeople(*paths, support=6, size=32)

@@ -1,5 +1,7 @@
 """Rendered faces as data: the cache on disk, the splits, the pairs, and a stream that resumes."""
 
+import errno
+import multiprocessing
 from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,6 +18,7 @@ from lit_faces.core.facs import NUM_AUS
 from lit_faces.core.landmarks import MIRROR
 from lit_faces.core.sample import FaceBatch
 from lit_faces.core.seeding import generator_for
+from tests.core.test_files import files_of_at_most
 
 
 class FakeRenderer:
@@ -126,9 +129,16 @@ def test_a_killed_rendering_goes_on_where_it_stood(tmp_path: Path, monkeypatch: 
 def test_a_damaged_cache_says_what_to_delete(tmp_path: Path) -> None:
     data = faces(tmp_path)
     folder = data.train_set.cache.folder
-    (folder / "image.npy").write_bytes(b"short")
-    with pytest.raises(ValueError, match=r"image\.npy: expected at least .* delete the folder"):
-        faces(tmp_path)
+    whole = (folder / "image.npy").read_bytes()
+    other = whole.replace(b"'shape': (40", b"'shape': (41", 1)
+    for content, what in (
+        (b"short", "not an array"),
+        (whole[:-1], "expected 123008 bytes, found 123007"),
+        (other, "41"),
+    ):
+        (folder / "image.npy").write_bytes(content)
+        with pytest.raises(ValueError, match=rf"image\.npy: .*{what}.* delete the folder"):
+            faces(tmp_path)
 
 
 def test_splits_have_different_people(tmp_path: Path) -> None:
@@ -262,7 +272,10 @@ def test_augmentation_mirrors_picture_landmarks_and_pose(tmp_path: Path) -> None
         ({"poses": 5}, "poses must be in 0..frames"),
         ({"batch_size": 0}, "batch sizes must be at least 1"),
         ({"augment": FaceAugment()}, "augment is for mode 'frames'"),
-        ({"renderer": "lit_faces.rendering.renderer.NoRenderer"}, "no class"),
+        (
+            {"renderer": "lit_faces.rendering.renderer.NoRenderer"},
+            "did you mean lit_faces.rendering.renderer.FaceRenderer",
+        ),
     ],
 )
 def test_bad_arguments_are_refused(tmp_path: Path, options: dict, words: str) -> None:
@@ -280,3 +293,46 @@ def test_a_full_disk_is_noticed_before_rendering(tmp_path: Path, monkeypatch: py
     with pytest.raises(OSError, match="LIT_FACES_CACHE"):
         faces(tmp_path)
     assert FakeRenderer.calls == []
+
+
+def test_a_disk_that_fills_up_is_an_error_that_names_the_file_and_no_bus_error(tmp_path: Path) -> None:
+    with files_of_at_most(100_000), pytest.raises(OSError, match="File too large") as caught:
+        faces(tmp_path)  # its pictures have 123,008 bytes
+    assert caught.value.errno == errno.EFBIG and str(caught.value.filename).endswith("image.npy")
+    assert FakeRenderer.calls == [], "noticed before anything was rendered"
+    assert len(faces(tmp_path).train_set.cache) == 40, "and the same goes on when there is room"
+
+
+def test_the_rows_of_a_cache_have_their_blocks_before_they_are_written(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(FakeRenderer, "fail_after", 0)
+    with pytest.raises(KeyboardInterrupt):
+        faces(tmp_path)
+    (file,) = (tmp_path / "rendered").glob("*.partial/image.npy")
+    assert file.stat().st_size == 123_008 <= file.stat().st_blocks * 512
+
+
+def test_a_complete_cache_is_read_without_a_lock_or_leave_to_write(tmp_path: Path) -> None:
+    first = faces(tmp_path)
+    for lock in (tmp_path / "rendered").glob("*.lock"):
+        lock.unlink()
+    before = sorted(tmp_path.rglob("*"))
+    assert seen(faces(tmp_path).train_dataloader()) == seen(first.train_dataloader())
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_two_processes_fill_one_cache_once(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("fork")
+    results = context.SimpleQueue()
+    two = [context.Process(target=_fill, args=(tmp_path, results)) for _ in range(2)]
+    for process in two:
+        process.start()
+    for process in two:
+        process.join(60)
+        assert process.exitcode == 0
+    assert results.get() + results.get() == 40 + 12 + 18
+
+
+def _fill(folder: Path, results) -> None:
+    torch.set_num_threads(1)
+    faces(folder)
+    results.put(sum(FakeRenderer.calls))

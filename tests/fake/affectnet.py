@@ -14,6 +14,9 @@ CODES = ("neutral", "happiness", "sadness", "surprise", "fear", "disgust", "ange
 HEADER = "subDirectory_filePath,face_x,face_y,face_width,face_height,facial_landmarks,expression,valence,arousal"
 LABELS = {"train": (1, 0, 8, 7, 10, 3), "val": (4, 6)}
 
+#: By release: what is written, and how it is read.
+VARIANTS = {"2016": ({"release": "2016"}, {}), "2021": ({"release": "2021"}, {})}
+
 
 def write(root: Path, seed: int = 0, release: str = "2016") -> list[Expected]:
     """Write it; 8 (none) and 10 (no face) are left out, the last suffix is in upper case (2016)."""

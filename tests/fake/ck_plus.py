@@ -18,6 +18,8 @@ SEQUENCES = {
 }
 _EMOTIONS = {3: "disgust", 5: "happiness"}
 
+LACKS = 1  # one FACS file, on purpose
+
 
 def write(root: Path, seed: int = 0, frames: int = 3) -> list[Expected]:
     """Write it; returns what a reader must say."""

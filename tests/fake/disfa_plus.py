@@ -12,6 +12,8 @@ from tests.fake.faces import NAN, Expected, framed, people, save, text
 
 TRIALS = (("SN001", "A1_AU1_TrailNo_1"), ("SN001", "Z_SupriseText_TrailNo_2"), ("SN003", "A5_AU1_4b_TrailNo_1"))
 
+LACKS = 1  # AU15 of one trial, on purpose
+
 
 def write(root: Path, seed: int = 0, frames: int = 4) -> list[Expected]:
     """Write it; returns what a reader must say. SN003's trial has no AU15.txt."""

@@ -14,6 +14,9 @@ def _codes(i: int) -> list[int]:
     return [999 if au % 7 == 0 else int((au + i) % 5 == 0) for au in LISTED]
 
 
+LACKS = 1  # one download, on purpose
+
+
 def write(root: Path, seed: int = 0) -> list[Expected]:
     """Write a table of four pictures, the third not downloaded, and an old list of two."""
     faces = people(6, 1, seed)

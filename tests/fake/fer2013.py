@@ -30,6 +30,10 @@ def grey(seed: int = 0) -> list:
     return [cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY) for picture in small]
 
 
+#: The original labels, and those of FER+.
+VARIANTS = {"": ({}, {}), "plus": ({"labels": "ferplus"}, {"labels": "ferplus"})}
+
+
 def write(root: Path, seed: int = 0, labels: str = "fer2013") -> list[Expected]:
     """Write both tables; returns what a reader must say with these labels."""
     lines = ["emotion,pixels,Usage"]

@@ -12,7 +12,7 @@ def asked(count: int = 3, eyes: float = 50.0) -> torch.Tensor:
 
 def test_a_shift_of_one_pixel_is_its_share_of_the_eye_distance():
     points = asked(eyes=50.0)
-    assert nme(points + torch.tensor([1.0, 0.0]), points).tolist() == pytest.approx([2.0] * 3, abs=1e-4)
+    assert nme(points + torch.tensor([1.0, 0.0]), points).tolist() == pytest.approx([0.02] * 3, abs=1e-6)
     assert nme(points, points).tolist() == [0, 0, 0]
 
 
@@ -28,7 +28,7 @@ def test_unknown_points_are_left_out():
     found[0, :10] = float("nan")
     found[0, 20] += 500
     points[0, 20] = float("nan")
-    assert nme(found, points).tolist() == pytest.approx([2.0, 2.0], abs=1e-4)
+    assert nme(found, points).tolist() == pytest.approx([0.02, 0.02], abs=1e-6)
 
 
 def test_no_face_and_unknown_eyes_are_nan():
@@ -50,7 +50,7 @@ def test_metric_gives_mean_median_and_found_share():
     metric.update(found[:1], points[:1])
     metric.update(found[1:], points[1:])
     result = {key: float(value) for key, value in metric.compute().items()}
-    assert result == pytest.approx({"nme": 6.0, "nme_median": 4.0, "nme_found": 0.75}, abs=1e-4)
+    assert result == pytest.approx({"nme": 0.06, "nme_median": 0.04, "nme_found": 0.75}, abs=1e-6)
 
 
 @pytest.mark.filterwarnings("ignore:.*before the ``update``")

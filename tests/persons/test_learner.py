@@ -5,7 +5,8 @@ import copy
 import pytest
 import torch
 
-from lit_faces.persons.learner import ALL_METHODS, CLOSED_FORM, ZERO_SHOT, PersonalLearner, shipped_fisher
+from lit_faces.persons.learner import PersonalLearner, shipped_fisher
+from lit_faces.persons.methods import ALL_METHODS, CLOSED_FORM, ZERO_SHOT
 from lit_faces.persons.recipes import Recipe
 from lit_faces.tasks.au_detector import AUDetector, load_detector
 
@@ -32,7 +33,7 @@ def started(detector, method, faces):
     return learner
 
 
-@pytest.mark.parametrize("method", [m for m in ALL_METHODS if m != "generative_replay"])  # see test_synthesis
+@pytest.mark.parametrize("method", [m for m in ALL_METHODS if m != "generative_replay"])  # see test_generative_replay
 def test_every_method_learns_a_person_and_goes_on_from_what_it_saved(method, detector, faces, tmp_path):
     learner = started(detector, method, faces)
     strangers = faces(4, 50).image

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from lit_faces.core.sample import joined
-from lit_faces.persons.recipes import METHODS, Recipe, learn_person, make_penalty
+from lit_faces.persons.methods import BY_GRADIENT, METHODS
+from lit_faces.persons.recipes import Recipe, learn_person
 from lit_faces.tasks.au_detector import AUDetector
 from lit_faces.tasks.personal import PersonalHead
 
@@ -32,11 +33,11 @@ def detector():
 
 
 def consolidated(name, detector, faces):
-    penalty = make_penalty(METHODS[name].penalty, RECIPE)
-    if METHODS[name].penalty == "ewc":
+    if METHODS[name].penalty is None:
+        return None
+    penalty = METHODS[name].penalty(RECIPE)
+    if penalty.at_start:
         penalty.consolidate(detector, faces(6, 50).image_float())
-    elif name == "l2sp":
-        penalty.consolidate(detector)
     return penalty
 
 
@@ -48,7 +49,7 @@ def moved(before, after):
     }
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", BY_GRADIENT)
 def test_every_method_learns_and_leaves_the_old_detector_alone(method, detector, faces):
     before = copy.deepcopy(detector)
     memory, penalty = Shelf(faces(5, 9)), consolidated(method, detector, faces)
@@ -71,7 +72,7 @@ def test_the_same_seed_gives_the_same_person(detector, faces):
 def test_a_penalty_holds_what_it_is_told_to(detector, faces):
     free = learn_person(detector, faces(7, 1), "finetune", RECIPE)
     strong = Recipe(**{**vars(RECIPE), "l2sp": 1e4})
-    penalty = make_penalty("l2sp", strong)
+    penalty = METHODS["l2sp"].penalty(strong)
     penalty.consolidate(detector)
     held = learn_person(detector, faces(7, 1), "l2sp", strong, penalty=penalty)
 
@@ -84,7 +85,8 @@ def test_a_penalty_holds_what_it_is_told_to(detector, faces):
 @pytest.mark.parametrize(
     ("method", "words"),
     [
-        ("magic", "expected one of none, head_only"),
+        ("magic", "unknown method magic"),
+        ("neutral", "is no training"),
         ("replay", "needs a memory"),
         ("ewc", "needs a penalty that was consolidated"),
     ],

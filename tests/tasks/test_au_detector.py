@@ -43,7 +43,7 @@ def test_it_learns_a_visible_label(tmp_path):
     generator = torch.Generator().manual_seed(0)
 
     def batch(number):
-        from tests.tasks.conftest import make_faces
+        from tests.conftest import make_faces
 
         faces = make_faces(16, number)
         level = torch.rand(16, 1, 1, 1, generator=generator)

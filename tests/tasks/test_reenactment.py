@@ -6,6 +6,8 @@ import pytorch_lightning as pl
 import torch
 from torch import nn
 
+from lit_faces.callbacks.penalties import PenaltyCallback
+from lit_faces.continual.penalties import L2SP
 from lit_faces.core.weights import load_weights
 from lit_faces.models.discriminators import MultiScaleDiscriminator
 from lit_faces.models.generators.au_vector import AUVectorGenerator
@@ -232,3 +234,32 @@ def test_a_collapsed_attention_is_reported():
 def test_arguments_that_cannot_be():
     with pytest.raises(ValueError, match="accumulate and discriminator_every"):
         build(accumulate=0)
+
+
+def test_a_penalty_reaches_generator_and_discriminator_before_clipping(tmp_path, pair_loader):
+    task = build(clip=0.5)
+    penalty = L2SP(1e6)
+    penalty.consolidate(task)
+    start = {name: parameter.detach().clone() for name, parameter in task.named_parameters()}
+    shift = {"generator": task.generator, "discriminator": task.discriminator}
+    with torch.no_grad():
+        for network in shift.values():
+            for parameter in network.parameters():
+                parameter += 0.01  # the only way is back, for the penalty outweighs all losses
+    norms = []
+
+    class Norms(pl.Callback):
+        def on_train_start(self, trainer, pl_module):
+            for optimizer in trainer.optimizers:
+                optimizer.register_step_pre_hook(self.note)
+
+        def note(self, optimizer, args, kwargs):
+            grads = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+            norms.append(float(nn.utils.get_total_norm(grads)))
+
+    trainer(tmp_path, max_epochs=1, callbacks=[PenaltyCallback([penalty]), Norms()]).fit(task, pair_loader(2))
+    assert len(norms) == 4 and all(norm == pytest.approx(0.5, rel=1e-3) for norm in norms), "clipped with the penalty"
+    for name, network in shift.items():
+        moved = [p.detach() - start[f"{name}.{key}"] - 0.01 for key, p in network.named_parameters()]
+        assert all(bool((change < 1e-7).all()) for change in moved), name
+        assert sum(float(change.sum()) for change in moved) < 0, name

@@ -9,10 +9,11 @@ from torch import Tensor, nn
 from lit_faces.core.facs import MAX_INTENSITY, NUM_AUS
 from lit_faces.models.blocks import ResidualBlock, activate, bounded, conv, upsample
 from lit_faces.models.conditioning import Condition, check_condition
+from lit_faces.models.generators.base import Generator
 from lit_faces.models.generators.output import GeneratorOutput
 
 
-class AUVectorGenerator(nn.Module):
+class AUVectorGenerator(Generator):
     """``out = (1 - A) source + A tanh(colour)``; the AU vector is tiled over the picture.
 
     Args:

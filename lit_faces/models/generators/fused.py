@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from lit_faces.core.facs import MAX_INTENSITY, NUM_AUS
 from lit_faces.models.blocks import MapModulatedBlock, activate, conv, upsample
 from lit_faces.models.conditioning import NUM_PARTS, Condition, check_condition, landmark_heatmaps
+from lit_faces.models.generators.base import Generator
 from lit_faces.models.generators.body import NUM_FACE_FEATURES, Geometry, WarpRenderBody, face_features, solve_geometry
 from lit_faces.models.generators.output import GeneratorOutput
 from lit_faces.models.generators.templates import AUTemplates
@@ -46,7 +47,7 @@ def condition_maps(condition: Condition, geometry: Geometry, size: int) -> Tenso
     return torch.cat([au, *parts, face_features(geometry.face)], 1)
 
 
-class FusedGenerator(nn.Module):
+class FusedGenerator(Generator):
     """Thin-plate-spline warp plus an appearance network modulated by landmark and AU maps.
 
     Step 0 equals the warp; a request for the source's own landmarks and AUs returns the source.

@@ -11,11 +11,12 @@ from torch import Tensor, nn
 
 from lit_faces.models.blocks import VectorModulatedBlock, activate, conv
 from lit_faces.models.conditioning import NUM_PARTS, Condition, check_condition, landmark_heatmaps
+from lit_faces.models.generators.base import Generator
 from lit_faces.models.generators.body import NUM_FACE_FEATURES, WarpRenderBody, face_features, solve_geometry
 from lit_faces.models.generators.output import GeneratorOutput
 
 
-class LandmarkOnlyGenerator(nn.Module):
+class LandmarkOnlyGenerator(Generator):
     """Thin-plate-spline warp plus an appearance network modulated by a style vector of the landmark heatmaps.
 
     Args:

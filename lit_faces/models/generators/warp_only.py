@@ -7,13 +7,14 @@ from torch import Tensor, nn
 
 from lit_faces.models.blocks import ResidualBlock, activate, conv, upsample
 from lit_faces.models.conditioning import Condition, check_condition
+from lit_faces.models.generators.base import Generator
 from lit_faces.models.generators.body import Encoder, MotionNet, solve_geometry
 from lit_faces.models.generators.fused import NUM_CONDITION_MAPS, condition_maps
 from lit_faces.models.generators.output import GeneratorOutput
 from lit_faces.models.warping import warp
 
 
-class WarpOnlyGenerator(nn.Module):
+class WarpOnlyGenerator(Generator):
     """Thin-plate-spline warp plus a residual flow that sees the same maps as the fused generator.
 
     Args:

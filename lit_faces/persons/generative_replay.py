@@ -1,130 +1,64 @@
-"""Labelled pictures of a person, made from one photo by the reenactment generator.
+"""Generative replay: remember people by one picture each, and show them again with other poses and AUs.
 
 photo + landmarks -> LandmarkModel.fit -> plan of poses and AUs -> retargeted landmarks -> generator -> FaceBatch
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from lit_faces.continual.replay import FaceMemory
-from lit_faces.core.facs import AU_INDEX, EMOTION_PROTOTYPES, MAX_INTENSITY, NUM_AUS, occurrence
-from lit_faces.core.sample import FaceBatch, joined, to_uint8
-from lit_faces.core.seeding import generator_for
-from lit_faces.models.generators.fused import FusedGenerator
+from lit_faces.core.facs import occurrence
+from lit_faces.core.sample import FaceBatch, joined
+from lit_faces.persons.generators import load_generator
 from lit_faces.persons.landmark_model import LandmarkModel
-from lit_faces.persons.plan import plausible
-from lit_faces.persons.retarget import fit_photo, retarget
+from lit_faces.persons.maker import picture
+from lit_faces.persons.plan import Plan, balanced
+from lit_faces.persons.retarget import fit_photo
+from lit_faces.persons.source import PersonSource
 from lit_faces.tasks.reenactment import ReenactmentGAN
 
-_PLAN = 0x91A7
-_BATCH = 16
-_YAW, _PITCH, _ROLL = 22.0, 8.0, 4.0  # degrees: limit, and standard deviations
 
-
-def load_generator(path: Path | str = "packaged") -> ReenactmentGAN:
-    """A fused generator for use, not for training.
-
-    Args:
-        path: file of ``export_weights``; ``packaged`` for the one that ships with lit_faces.
-
-    Raises:
-        FileNotFoundError: no such file.
-        ValueError: weights of another generator.
-    """
-    init = "base" if str(path) == "packaged" else str(path)
-    task = ReenactmentGAN(FusedGenerator(), init=init, critic=None, judge=None, export=False)
-    task.load_initial_weights()
-    return task.eval()
-
-
-def sample_plan(count: int, seed: int, focus: tuple[int, ...] = (6, 17)) -> tuple[Tensor, Tensor]:
-    """Poses and AU intensities to ask for: a tenth neutral, the others with AUs in turn and 0..2 more, or prototypes.
-
-    Each AU leads equally often (``focus`` twice as often) and over all intensities alike; a fifth are emotion
-    prototypes at any strength.
-
-    Args:
-        count: how many.
-        seed: of the plan.
-        focus: AUs of double weight.
-
-    Returns:
-        Yaw, pitch, roll in degrees (count, 3), and intensities (count, 19), 0..5.
-    """
-    draws = generator_for(seed, _PLAN)
-    pose = torch.stack(
-        [
-            (2 * torch.rand(count, generator=draws) - 1) * _YAW,
-            (_PITCH * torch.randn(count, generator=draws)).clamp(-2 * _PITCH, 2 * _PITCH),
-            (_ROLL * torch.randn(count, generator=draws)).clamp(-2 * _ROLL, 2 * _ROLL),
-        ],
-        1,
-    )
-    leads = torch.tensor([*range(NUM_AUS), *(AU_INDEX[number] for number in focus)])
-    order = torch.cat([leads[torch.randperm(len(leads), generator=draws)] for _ in range(-(-count // len(leads)))])
-    kind = torch.rand(count, generator=draws)
-    level = 0.5 + 4.5 * torch.rand(count, NUM_AUS, generator=draws)
-    emotions = [name for name, units in EMOTION_PROTOTYPES.items() if units]
-    au = torch.zeros(count, NUM_AUS)
-    for row in range(count):
-        if kind[row] < 0.1:
-            continue
-        if kind[row] < 0.3:
-            name = emotions[int(torch.randint(len(emotions), (), generator=draws))]
-            strength = 0.3 + 0.9 * float(torch.rand((), generator=draws))
-            for number, value in EMOTION_PROTOTYPES[name].items():
-                au[row, AU_INDEX[number]] = value * strength
-            continue
-        others = torch.randperm(NUM_AUS, generator=draws)[: int(torch.randint(3, (), generator=draws))]
-        for column in {int(order[row]), *others.tolist()}:
-            au[row, column] = level[row, column]
-    return pose, plausible(au.clamp(0.0, MAX_INTENSITY))
-
-
-@torch.inference_mode()
-def synthesise(generator: ReenactmentGAN, model: LandmarkModel, photo: FaceBatch, count: int, seed: int) -> FaceBatch:
-    """``count`` labelled pictures of a person.
+def shown_anew(
+    generator: ReenactmentGAN, model: LandmarkModel, photo: FaceBatch, plan: Plan, slots: Sequence[int]
+) -> FaceBatch:
+    """Pictures of a person as slots of a plan ask, as a person's set has them; nobody verifies them.
 
     Args:
         generator: of :func:`load_generator`.
         model: the landmark model.
-        photo: one face, with its landmarks; AUs that are not coded are estimated by the landmark model, for the
-            landmarks only.
-        count: pictures.
-        seed: of the plan.
+        photo: one face with its landmarks; AUs that are not coded are estimated by the landmark model.
+        plan: what to ask.
+        slots: which of it.
 
     Returns:
-        Faces whose labels are what was asked; nobody has verified them.
+        Faces whose labels are what was asked.
 
     Raises:
         ValueError: not exactly one photo, or landmarks that cannot be fitted.
     """
     if len(photo) != 1:
         raise ValueError(f"photo: expected one face, got {len(photo)}")
-    face = fit_photo(model, photo.landmarks[0], photo.image.shape[-1], photo.au_intensity[0])
-    pose, au = sample_plan(count, seed)
-    landmarks = retarget(model, face, pose, au)
-    images = []
-    for start in range(0, count, _BATCH):
-        pick = slice(start, start + _BATCH)
-        source = photo.select(torch.zeros(len(au[pick]), dtype=torch.int64))
-        images.append(to_uint8(generator.reenact(source, landmarks[pick], au[pick]).image).cpu())
+    fit = fit_photo(model, photo.landmarks[0], photo.image.shape[-1], photo.au_intensity[0])
+    faces = replace(photo, landmarks=fit.landmarks[None])
+    pose, au = plan.ask(slots)
+    person = PersonSource(photo.subject[0], "photo", "", faces, [fit])
+    images, landmarks, _ = picture(generator, model, person, pose, au)
     return FaceBatch(
-        image=torch.cat(images),
+        image=images,
         landmarks=landmarks,
         au_intensity=au,
         au_occurrence=occurrence(au),
-        emotion=torch.full((count,), -1),
+        emotion=plan.emotion[list(slots)],
         pose=pose,
-        subject=[photo.subject[0] if photo.subject else ""] * count,
-        source=["generated/fused"] * count,
-        frame=torch.arange(count),
+        subject=list(photo.subject) * len(slots),
+        source=[f"generated/{generator.generator.name}"] * len(slots),
+        frame=torch.tensor(list(slots)),
     )
 
 
@@ -182,12 +116,12 @@ class GenerativeMemory:
         groups = [memory for memory in (self.photos, self.learnt) if len(memory)]
         if not groups:
             raise ValueError("the memory is empty: add people before drawing")
-        made = []
-        for memory in groups:
-            photos = memory.sample(max(1, self.pool // len(groups)), draws)
-            for row, seed in enumerate(torch.randint(2**31, (len(photos),), generator=draws).tolist()):
-                made.append(synthesise(network, model, photos.select(slice(row, row + 1)), 1, seed))
-        return joined(*made)
+        photos = joined(*(memory.sample(max(1, self.pool // len(groups)), draws) for memory in groups))
+        plan = balanced(len(photos), int(torch.randint(2**31, (), generator=draws)))
+        slots = torch.randperm(len(photos), generator=draws).tolist()  # both groups meet all of the plan
+        return joined(
+            *(shown_anew(network, model, photos.select(slice(k, k + 1)), plan, [slot]) for k, slot in enumerate(slots))
+        )
 
     def forget(self, subject: str) -> int:
         """Erase a person's picture."""

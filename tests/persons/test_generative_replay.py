@@ -1,37 +1,27 @@
-"""Labelled pictures from one photo: the plan, and what the packaged generator makes of it."""
+"""Generative replay: one picture a person, shown anew by the packaged generator."""
 
 import pytest
 import torch
 
-from lit_faces.core.facs import AU_INDEX, NUM_AUS
+from lit_faces.core.facs import NUM_AUS
+from lit_faces.persons.generative_replay import GenerativeMemory, shown_anew
+from lit_faces.persons.generators import load_generator
 from lit_faces.persons.landmark_model import LandmarkModel
-from lit_faces.persons.synthesis import GenerativeMemory, load_generator, sample_plan, synthesise
+from lit_faces.persons.plan import balanced
 from lit_faces.rendering.renderer import FaceRenderer
 
 
-def test_the_plan_covers_every_au_and_can_be_repeated():
-    pose, au = sample_plan(400, 3)
-    again, _ = sample_plan(400, 3)
-    assert torch.equal(pose, again) and not torch.equal(pose, sample_plan(400, 4)[0])
-    assert au.shape == (400, NUM_AUS) and float(au.min()) == 0 and float(au.max()) <= 5
-    active = (au > 0.3).sum(0)
-    assert int(active.min()) >= 20
-    assert int((au.sum(1) == 0).sum()) > 20  # neutral ones
-    assert float(pose[:, 0].abs().max()) <= 22
-    closed = (au[:, AU_INDEX[25]] > 0.3) & (au[:, AU_INDEX[24]] > 0)
-    assert not bool(closed.any())  # lips cannot be pressed and parted
-
-
-def test_pictures_of_one_photo_show_what_was_asked():
+def test_pictures_of_one_photo_show_what_the_plan_asks():
     photo = FaceRenderer(128, seed=88).render(torch.tensor([3]), torch.tensor([0]), au=torch.zeros(1, NUM_AUS))
-    made = synthesise(load_generator(), LandmarkModel(), photo, 6, seed=1)
-    again = synthesise(load_generator(), LandmarkModel(), photo, 3, seed=1)
-    assert made.image.shape == (6, 3, 128, 128) and made.subject == photo.subject * 6
-    assert made.source[0] == "generated/fused"
+    generator, model, plan = load_generator(), LandmarkModel(), balanced(9, seed=1)
+    made, again = (shown_anew(generator, model, photo, plan, slots) for slots in ([4, 7, 2], [7]))
+    assert made.image.shape == (3, 3, 128, 128) and made.subject == photo.subject * 3
+    assert made.source == ["generated/fused"] * 3 and made.frame.tolist() == [4, 7, 2]
+    assert torch.equal(made.au_intensity, plan.ask([4, 7, 2])[1])
     assert float((made.image[0].float() - made.image[1].float()).abs().mean()) > 1
-    assert len(again) == 3
+    torch.testing.assert_close(made.image[1].float(), again.image[0].float(), atol=1.0, rtol=0)  # alone as in company
     with pytest.raises(ValueError, match="expected one face"):
-        synthesise(load_generator(), LandmarkModel(), made, 2, 0)
+        shown_anew(generator, model, made, plan, [0])
 
 
 def test_generative_replay_keeps_one_picture_a_person_and_shows_them_anew():

@@ -1,0 +1,152 @@
+"""What learning a person changed, for the person and for strangers: figures, a table, plots."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from lit_faces.core.facs import AU_KEYS
+from lit_faces.core.files import replace_file
+from lit_faces.core.sample import FaceBatch
+from lit_faces.metrics.detector import scores
+from lit_faces.reports.page import Page
+from lit_faces.reports.pictures import save_figure
+
+
+def figures_of(
+    test: FaceBatch, generic: FaceBatch, before: Mapping[str, Tensor], after: Mapping[str, Tensor]
+) -> dict[str, Any]:
+    """ICC(3,1) and MAE by AU, ``GROUP/WHEN/icc/AU06``.
+
+    Args:
+        test: the person's faces.
+        generic: strangers.
+        before: readings of ``person`` and ``generic``, float (n, 19).
+        after: likewise.
+    """
+    figures: dict[str, Any] = {}
+    for group, faces in (("person", test), ("generic", generic)):
+        for when, readings in (("before", before), ("after", after)):
+            icc, error = scores(faces.au_intensity, readings[group])
+            for key, one, other in zip(AU_KEYS, icc, error):
+                figures[f"{group}/{when}/icc/{key}"], figures[f"{group}/{when}/mae/{key}"] = float(one), float(other)
+            for figure, values in (("icc", icc), ("mae", error)):
+                known = values[values == values]
+                figures[f"{group}/{when}/{figure}/mean"] = float(known.mean()) if len(known) else float("nan")
+    return figures
+
+
+def write_learning_report(
+    out: Path, figures: Mapping[str, Any], test: FaceBatch, before: Tensor, after: Tensor
+) -> None:
+    """Write report.md, before_after.png and calibration.png.
+
+    Args:
+        out: folder.
+        figures: of :func:`figures_of`, and what was done (``run/...``).
+        test: the person's faces.
+        before: readings on them, float (n, 19).
+        after: likewise.
+    """
+    replace_file(out / "report.md", report(figures).encode())
+    _bars(figures, out)
+    _calibration(test, before, after, out)
+
+
+def report(figures: Mapping[str, Any]) -> str:
+    """Markdown: what changed by AU, for the person and for strangers, and what it cost."""
+    lines = [
+        f"# {figures['run/person']}: {figures['run/method']} on {figures['run/frames']} faces", "",
+        f"Tested on {figures['run/test_is']}; strangers are people whom nobody learnt. Took "
+        f"{figures['run/seconds']:.0f} s: preparing {figures['run/seconds/preparing']:.0f} s, learning "
+        f"{figures['run/seconds/learning']:.0f} s. People learnt so far: {', '.join(figures['run/learnt'])}.", "",
+        "| AU | ICC(3,1) before | after | MAE before | after | strangers: ICC before | after |",
+        "|---|---|---|---|---|---|---|",
+    ]  # fmt: skip
+    for key in (*AU_KEYS, "mean"):
+        names = [f"{g}/{w}/{f}/{key}" for g, f in (("person", "icc"), ("person", "mae")) for w in ("before", "after")]
+        names += [f"generic/{when}/icc/{key}" for when in ("before", "after")]
+        lines.append("| " + " | ".join([key, *(_cell(figures[name]) for name in names)]) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def add_to_page(page: Page, folder: Path, figures: Mapping[str, Any]) -> None:
+    """What a person's page says of the detector.
+
+    Args:
+        page: of :func:`lit_faces.persons.report.write_report`.
+        folder: of the detector.
+        figures: of its results.json, and ``run/seconds`` of the whole.
+    """
+    page.heading("The detector")
+    page.facts(
+        [
+            ("seconds in all", f"{figures['run/seconds']:.0f}"),
+            ("ICC on the person, before", _cell(figures.get("person/before/icc/mean"))),
+            ("ICC on the person, after", _cell(figures.get("person/after/icc/mean"))),
+            ("ICC on strangers, before", _cell(figures.get("generic/before/icc/mean"))),
+            ("ICC on strangers, after", _cell(figures.get("generic/after/icc/mean"))),
+        ]
+    )
+    page.text(f"'The person' is tested on {figures['run/test_is']}.", note=True)
+    if "generated" in str(figures["run/test_is"]):
+        page.text(
+            "Their labels are what they were asked for: they show that learning worked, not how well real pictures are "
+            "read. Give labelled real faces with --test to know.",
+            note=True,
+        )
+    page.picture(
+        folder / "before_after.png", "Before and after, by AU; crosses are strangers, who must not be forgotten."
+    )
+    page.picture(folder / "calibration.png", "What is read at each intensity, before and after.")
+
+
+def _cell(value: float | None) -> str:
+    return "-" if value is None or value != value else f"{value:.2f}"
+
+
+def _bars(figures: Mapping[str, Any], out: Path) -> Path:
+    """Mean absolute error by AU, before and after, of the person; a cross marks strangers."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10, 6), layout="constrained")
+    for axes, measure, label in zip(
+        figure.subplots(2, 1, sharex=True), ("icc", "mae"), ("ICC(3,1), up is better", "MAE, down is better")
+    ):
+        places = np.arange(len(AU_KEYS))
+        for shift, when, colour in ((-0.2, "before", "#a0a8b4"), (0.2, "after", "#4878a8")):
+            values = [figures[f"person/{when}/{measure}/{key}"] for key in AU_KEYS]
+            strangers = [figures[f"generic/{when}/{measure}/{key}"] for key in AU_KEYS]
+            axes.bar(places + shift, values, 0.38, color=colour, label=f"the person, {when}")
+            axes.scatter(
+                places + shift, strangers, marker="x", s=18, color="black", label="strangers" if shift < 0 else None
+            )
+        axes.set_ylabel(label)
+        axes.set_xticks(places, AU_KEYS, rotation=60)
+    figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside upper center", fontsize=8, ncols=3)
+    return save_figure(figure, out / "before_after.png")
+
+
+def _calibration(test: FaceBatch, before: Tensor, after: Tensor, out: Path) -> Path:
+    """What is read at each true intensity, before and after."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(11, 9), layout="constrained")
+    grid = figure.subplots(4, 5, sharex=True, sharey=True)
+    for axes, key in zip(grid.flat, AU_KEYS):
+        column = AU_KEYS.index(key)
+        truth = test.au_intensity[:, column].numpy()
+        axes.plot([0, 5], [0, 5], color="grey", linewidth=0.7)
+        axes.scatter(truth, before[:, column].numpy(), s=7, color="#a0a8b4", label="before")
+        axes.scatter(truth, after[:, column].numpy(), s=7, color="#4878a8", label="after")
+        axes.set_title(key, fontsize=9)
+    for axes in list(grid.flat)[len(AU_KEYS) :]:
+        axes.set_axis_off()
+    grid.flat[0].legend(fontsize=7)
+    figure.supxlabel("true intensity")
+    figure.supylabel("read")
+    return save_figure(figure, out / "calibration.png")

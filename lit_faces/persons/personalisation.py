@@ -1,0 +1,90 @@
+"""From one photo or clip to a person's own detector: generate a set, learn from it, one page on both.
+
+::
+
+    done = personalise(PersonOptions(Path("anna.jpg")), SetOptions(), LearnOptions(), Path("anna"))
+    done.learnt.detector, done.page
+
+out/report.html            pictures and figures of the whole way, one file
+out/set/                   the generated, verified set (:mod:`lit_faces.persons.generation`)
+out/detector/              detector.safetensors, memory.safetensors, report.md (:mod:`lit_faces.persons.adaptation`)
+out/results.json           the figures of both by name
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lit_faces.core.files import locked
+from lit_faces.persons.adaptation import LearnOptions, LearnResult, adapt, check_groups
+from lit_faces.persons.generation import SetOptions, SetResult, Tell, make_set, prepare
+from lit_faces.persons.learning_report import add_to_page
+from lit_faces.persons.report import write_report
+from lit_faces.persons.sets import Progress
+from lit_faces.persons.source import PersonOptions
+from lit_faces.reports.results import write_json
+
+
+@dataclass
+class PersonResult:
+    """A person's set and detector.
+
+    Attributes:
+        made: the set.
+        learnt: the detector.
+        figures: flat, of both, as in results.json.
+        page: the report.
+    """
+
+    made: SetResult
+    learnt: LearnResult
+    figures: dict[str, Any]
+    page: Path
+
+
+def personalise(
+    person: PersonOptions,
+    wanted: SetOptions,
+    learning: LearnOptions,
+    out: Path,
+    progress: Progress = lambda slots, filled: None,
+    tell: Tell = lambda line: None,
+) -> PersonResult:
+    """A person's own detector; whatever of it is there already is kept.
+
+    Args:
+        person: who.
+        wanted: how the set is made.
+        learning: how the detector learns.
+        out: folder; a run that was stopped goes on there.
+        progress: called with slots done and slots filled, since the last call.
+        tell: called with each note as soon as it is known.
+
+    Raises:
+        ValueError: an option, photo or file that cannot be used; names it.
+        OSError: another process works in ``out``, the disk is full, a process died.
+    """
+    began = time.monotonic()
+    learning.check(out / "detector")
+    check_groups(learning, person.called)
+    plan, source = prepare(person, wanted, out, tell)
+    with locked(out, "personalise"):
+        with locked(out / "set", "personalise"):
+            made = make_set(source, plan, wanted, out / "set", progress)
+        for line in made.summary(wanted.verify):
+            tell(line)
+        made.refuse_empty()
+        learnt = adapt(made.folder, learning, out / "detector", source.name, tell)
+        if learnt.already:
+            tell(f"{learnt.folder}: is there already")
+        figures = {**learnt.figures, **made.figures.flat(), "run/seconds/set": made.seconds}
+        figures["run/seconds"] = time.monotonic() - began
+        page = write_report(
+            made.folder, source, plan, made.attempts, out / "report.html",
+            lambda page: add_to_page(page, learnt.folder, figures),
+        )[1]  # fmt: skip
+        write_json(out / "results.json", figures)
+    return PersonResult(made, learnt, figures, page)
