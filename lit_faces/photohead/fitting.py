@@ -158,5 +158,3 @@ def _resting(au: Tensor) -> float:
     from lit_faces.persons.retarget import _ACTIVE, _MOUTH_AUS
 
     return 1.0 - float((au[_MOUTH_AUS].square().sum() / _ACTIVE).clamp(0.0, 1.0))
-
-

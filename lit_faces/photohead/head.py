@@ -370,5 +370,7 @@ def _shrunk(photo: Floats, crop: tuple[float, float, float], size: int, pad: int
     start = -pad * side / size
     line = start + (np.arange(n) + 0.5) * step - 0.5
     x, y = np.meshgrid(cx - side / 2 + line, cy - side / 2 + line)
-    fine = cv2.remap(photo, x.astype(np.float32), y.astype(np.float32), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    fine = cv2.remap(
+        photo, x.astype(np.float32), y.astype(np.float32), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+    )
     return cv2.resize(fine, (size + 2 * pad,) * 2, interpolation=cv2.INTER_AREA)

@@ -99,14 +99,18 @@ def build(photo: Floats, pad: int, covered: Mask, depth: Floats, chin: float, sc
     outer = cv2.dilate(face, disc(0.022 * size + 1)) > 0
     crop = photo[pad : pad + size, pad : pad + size]
     picture, wide = photo.copy(), photo.copy()
-    picture[pad : pad + size, pad : pad + size] = _painted_over(crop, inner, cv2.dilate(face, disc(0.018 * size + 1)) > 0)
+    picture[pad : pad + size, pad : pad + size] = _painted_over(
+        crop, inner, cv2.dilate(face, disc(0.018 * size + 1)) > 0
+    )
     wide[pad : pad + size, pad : pad + size] = _painted_over(crop, outer, cv2.dilate(outer.astype(np.uint8), disc(0.01 * size + 1)) > 0)  # fmt: skip
     outside = cv2.distanceTransform(1 - face, cv2.DIST_L2, 5) - cv2.distanceTransform(face, cv2.DIST_L2, 5)
 
     line = np.linspace(-pad, size + pad - 1, GRID, dtype=np.float32)
     x, y = np.meshgrid(line, line)
     away = sample(np.maximum(outside, 0), x, y, cv2.INTER_LINEAR)
-    away += np.hypot(np.clip(-x, 0, None) + np.clip(x - size, 0, None), np.clip(-y, 0, None) + np.clip(y - size, 0, None))
+    away += np.hypot(
+        np.clip(-x, 0, None) + np.clip(x - size, 0, None), np.clip(-y, 0, None) + np.clip(y - size, 0, None)
+    )
     rim = np.where(covered, np.minimum(depth, -8.0), 0.0).astype(np.float32)
     z = sample(fill(rim[..., None], covered & ~inner), x, y, cv2.INTER_LINEAR)
     z = z + (_EAR_DEPTH - z) * smooth(away, 0.0, 0.08 * size) - _BEHIND_FACE
