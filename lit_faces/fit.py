@@ -55,10 +55,13 @@ def main(argv: list[str] | None = None) -> int:
 
         try:
             run(known[0])
-        except RuntimeError as error:
-            if not any(sign in str(error) for sign in _LOST):
+        except (RuntimeError, SystemExit) as error:
+            lost = _lost(error)
+            if lost is None:
                 raise
-            print(_obituary(known[0], error), file=sys.stderr, flush=True)
+            print(_obituary(known[0], lost), file=sys.stderr, flush=True)
+            if isinstance(error, SystemExit):  # SLURM ends the step of a dead rank by SIGTERM, which may come first
+                raise
             return 1
         return 0
 
@@ -68,7 +71,16 @@ def main(argv: list[str] | None = None) -> int:
     return run_command(program("fit"), work, go_on, patient=slurm.in_job())
 
 
-def _obituary(plan: Plan, error: RuntimeError) -> str:
+def _lost(error: BaseException | None) -> BaseException | None:
+    """The error, or the one that it took the place of, that says that another process is gone; None: nothing does."""
+    while error is not None:
+        if isinstance(error, RuntimeError) and any(sign in str(error) for sign in _LOST):
+            return error
+        error = error.__context__
+    return None
+
+
+def _obituary(plan: Plan, error: BaseException) -> str:
     """What to say of a training that has lost one of its processes."""
     rank = os.environ.get("SLURM_PROCID") or os.environ.get("RANK") or os.environ.get("LOCAL_RANK", "0")
     first = str(error).strip().splitlines()[-1][:200]

@@ -56,6 +56,8 @@ def progress_bar(pictures: int) -> Iterator[Callable[[int, int], None]]:
             kept += filled
             bar.set_postfix_str(f"{kept} kept", refresh=False)
             bar.update(slots)
+            if bar.n >= pictures:
+                bar.close()  # what comes after the set is not its time
 
         yield progress
 

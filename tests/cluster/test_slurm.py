@@ -209,9 +209,7 @@ def test_a_rank_that_dies_ends_the_job_with_a_checkpoint_to_go_on_from(
     os.kill(notes(tmp_path)[1]["pid"], signal.SIGKILL)
     assert cluster.finish(job, 90) == ["FAILED"]
     said = log(tmp_path)
-    # whichever rank 0 hears first: the broken connection, or the SIGTERM by which srun ends the step
-    assert "lost another process of the training" in said or "told to stop" in said, said
-    assert f"--resume runs/small/slurm-{job}" in said, said
+    assert "lost another process of the training" in said and f"--resume runs/small/slurm-{job}" in said, said
     assert load_checkpoint(run / "checkpoints" / "last.ckpt")["global_step"] >= 10
 
 
