@@ -17,8 +17,9 @@ from lit_faces.photohead import inside, layers, lids
 from lit_faces.photohead.fitting import MeshFit, fit_mesh
 from lit_faces.photohead.layers import sample, smooth
 from lit_faces.photohead.light import Light, display, fit_light, linear
-from lit_faces.photohead.mesh import face_mesh
+from lit_faces.photohead.mesh import COLUMNS, ROWS, face_mesh
 from lit_faces.photohead.relief import TEXELS, VARIANTS, relief
+from lit_faces.photohead.smile import Smile, load
 from lit_faces.rendering.raster import Fragments, grid_triangles, rasterise, unit
 
 Floats = NDArray[np.float32]
@@ -87,6 +88,7 @@ class PhotoHead:
         size: side of the pictures that will be asked for, pixels.
         gain: (19,), of the muscles.
         seed: whose skin it is: which way it folds.
+        smile: what smiles do to skin; None: the shipped template.
 
     Raises:
         ValueError: too little skin is seen to tell the light.
@@ -101,7 +103,9 @@ class PhotoHead:
         size: int = 256,
         gain: Tensor | None = None,
         seed: int = 0,
+        smile: Smile | None = None,
     ) -> None:
+        self.smile = load() if smile is None else smile
         self.size, self.inner = size, int(round(size * INNER))
         self.crop = crop
         self.pad = self.inner // 2
@@ -300,6 +304,7 @@ class _State:
             (fit._activations(side, gained=True) - self.share * own).clamp(min=0).numpy()
             for side in (self.right, self.left)
         )
+        light = self._bunched(light)
         maps = relief(right, left, head.variant, 1.0)
         if maps is None:
             return light
@@ -320,6 +325,18 @@ class _State:
         lit, flat = (head.light.shade(n) + _TOP_LIGHT * n[..., 1] for n in (tilted, normal))
         change = np.clip(np.maximum(lit, 0.15) / np.maximum(flat, 0.15), *_FURROW)
         return light * change[..., None] * np.exp(-np.clip(folds[..., 2], -0.2, 1.2)[..., None] * _HOLLOW)
+
+    def _bunched(self, light: Floats) -> Floats:
+        """The measured template of a smile: more of it than the photo shows, or less."""
+        fit = self.head.fit
+        own = fit._activations(fit.au, gained=False)
+        sides = [(fit._activations(side, gained=True) - own).numpy() for side in (self.right, self.left)]
+        change = self.head.smile.change(*sides)
+        if change is None:
+            return light
+        at_x, at_y = ((v + 1) * 0.5 * (n - 1) for v, n in ((self.u, COLUMNS), (self.v, ROWS)))
+        found = sample(change, at_x, at_y, cv2.INTER_LINEAR)
+        return light * np.exp(np.where(self.is_skin, found, 0.0))[..., None].astype(np.float32)
 
     def _hidden(self, picture: Floats) -> Floats:
         """Skin that the photo does not show, filled from the skin around it."""
