@@ -24,11 +24,11 @@ from lit_faces.core.alignment import outer_eye_distance
 from lit_faces.core.facs import AU_INDEX, AU_KEYS, AUS, NUM_AUS
 from lit_faces.core.landmarks import FaceAnalyser
 from lit_faces.core.sample import FaceBatch
-from lit_faces.persons.landmark_model import LandmarkModel
+from lit_faces.fitting.landmark_model import LandmarkModel
+from lit_faces.fitting.retarget import fit_photo, retarget
 from lit_faces.persons.maker import Attempt, SetMaker, Settings, picture
 from lit_faces.persons.plan import balanced, make_plan
 from lit_faces.persons.report import BALANCE, agreement, contact_sheet, summarise
-from lit_faces.persons.retarget import fit_photo, retarget
 from lit_faces.persons.source import likely_intensities, read_source, seen_in_landmarks, source_of_faces
 from lit_faces.rendering.renderer import FaceRenderer
 from lit_faces.tasks.au_detector import load_detector

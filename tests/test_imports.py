@@ -12,12 +12,14 @@ SOURCES = sorted(path for top in ("lit_faces", "data_modules") for path in (ROOT
 PLAIN = ("core", "models", "losses", "metrics", "continual", "rendering")
 #: The packages above them, from the bottom: each may import PLAIN, itself, and what is named.
 ABOVE = {
+    "fitting": set(),
+    "photohead": {"fitting"},
     "tasks": set(),
     "reports": {"slurm"},
     "callbacks": {"tasks", "reports", "slurm"},
     "runs": {"tasks", "reports", "callbacks", "slurm", "arguments", "command"},
-    "persons": {"tasks", "reports"},
-    "studies": {"tasks", "reports", "persons", "arguments"},
+    "persons": {"tasks", "reports", "fitting", "photohead"},
+    "studies": {"tasks", "reports", "persons", "fitting", "photohead", "arguments"},
 }
 LIGHTNING = {"pytorch_lightning", "lightning", "lightning_fabric"}
 HEAVY = {"dlib", "cv2", "albumentations", "wandb", "skimage", "matplotlib"}

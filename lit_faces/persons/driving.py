@@ -13,8 +13,8 @@ from lit_faces.core.options import at_least, option
 from lit_faces.core.provenance import statement, text_chunks
 from lit_faces.core.sample import collate
 from lit_faces.core.video import write_video
+from lit_faces.fitting.landmark_model import LandmarkModel
 from lit_faces.persons.generators import load_generator
-from lit_faces.persons.landmark_model import LandmarkModel
 from lit_faces.persons.maker import drive_pictures
 from lit_faces.persons.source import PersonSource, acting
 from lit_faces.rendering.sheets import save_grid

@@ -17,10 +17,10 @@ from lit_faces.core.landmarks import FaceAnalyser
 from lit_faces.core.options import at_least, one_of
 from lit_faces.core.sample import FaceBatch, to_uint8
 from lit_faces.core.shipped import weights_code
+from lit_faces.fitting.landmark_model import LandmarkModel
+from lit_faces.fitting.retarget import FittedFace, retarget
 from lit_faces.persons.generators import load_generator
-from lit_faces.persons.landmark_model import LandmarkModel
 from lit_faces.persons.plan import Plan
-from lit_faces.persons.retarget import FittedFace, retarget
 from lit_faces.persons.source import PersonSource
 from lit_faces.persons.verify import LABELS, Tolerances, Verdicts, Verifier, labels_of
 from lit_faces.tasks.au_detector import load_detector
@@ -235,7 +235,7 @@ def drive_pictures(
         au: float (T, 19), the driver's intensities.
         smooth: filter over time, frames.
     """
-    from lit_faces.persons.retarget import drive
+    from lit_faces.fitting.retarget import drive
 
     model = LandmarkModel()
     _, level, landmarks = drive(model, source.fits[0], driver, au, smooth)

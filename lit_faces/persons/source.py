@@ -19,8 +19,8 @@ from lit_faces.core.options import at_least, option
 from lit_faces.core.photos import load_photo, source_from_photo
 from lit_faces.core.sample import FaceBatch, FaceSample, collate
 from lit_faces.core.shipped import DETECTOR_HELP
-from lit_faces.persons.landmark_model import LandmarkModel
-from lit_faces.persons.retarget import FittedFace, fit_clip, refusal
+from lit_faces.fitting.landmark_model import LandmarkModel
+from lit_faces.fitting.retarget import FittedFace, fit_clip, refusal
 from lit_faces.tasks.au_detector import load_detector
 
 #: Pictures uint8 (B, 3, S, S) to intensities (B, 19): a generic detector.

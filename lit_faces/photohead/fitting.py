@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lit_faces.core.facs import AU_INDEX
-from lit_faces.persons.landmark_model import _DISTANCE, LandmarkModel
-from lit_faces.persons.retarget import FittedFace
+from lit_faces.fitting.landmark_model import CAMERA_DISTANCE, LandmarkModel
+from lit_faces.fitting.retarget import ACTING, MOUTH_AUS, FittedFace
 from lit_faces.photohead.mesh import FaceMesh, Posed, activation
 from lit_faces.rendering.camera import View, frame
 
@@ -56,7 +56,7 @@ class MeshFit:
     def view(self, pose: Tensor, size: int) -> View:
         """The camera for a pose (3,), framed as :func:`lit_faces.core.landmarks.align_crop` frames."""
         rest = self._model_mesh(torch.zeros_like(self.au), torch.zeros_like(self.au)).rest
-        return frame(rest[None], pose[None], torch.tensor([_DISTANCE]), self.jitter[None], size)
+        return frame(rest[None], pose[None], torch.tensor([CAMERA_DISTANCE]), self.jitter[None], size)
 
     def _activations(self, au: Tensor, gained: bool) -> Tensor:
         gain = self.gain if gained else torch.ones_like(self.gain)
@@ -121,7 +121,7 @@ def fit_mesh(mesh: FaceMesh, model: LandmarkModel, face: FittedFace, gain: Tenso
     Args:
         mesh: see :func:`lit_faces.photohead.mesh.face_mesh`.
         model: the landmark model that ``face`` was fitted with.
-        face: of :func:`lit_faces.persons.retarget.fit_photo`.
+        face: of :func:`lit_faces.fitting.retarget.fit_photo`.
         gain: (19,), of the muscles where something is asked.
     """
     shape = model.mean + face.identity @ model.modes
@@ -155,6 +155,4 @@ def fit_mesh(mesh: FaceMesh, model: LandmarkModel, face: FittedFace, gain: Tenso
 
 def _resting(au: Tensor) -> float:
     """How much of the mouth's residual is morphology: all where the mouth rests, none where it acts."""
-    from lit_faces.persons.retarget import _ACTIVE, _MOUTH_AUS
-
-    return 1.0 - float((au[_MOUTH_AUS].square().sum() / _ACTIVE).clamp(0.0, 1.0))
+    return 1.0 - float((au[MOUTH_AUS].square().sum() / ACTING).clamp(0.0, 1.0))

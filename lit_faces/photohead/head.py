@@ -4,23 +4,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from lit_faces.core.facs import NUM_AUS, index_of
-from lit_faces.persons.landmark_model import LandmarkModel
-from lit_faces.persons.retarget import FittedFace, _own_expression
+from lit_faces.fitting.landmark_model import LandmarkModel
+from lit_faces.fitting.retarget import FittedFace, own_expression
 from lit_faces.photohead import inside, layers, lids
 from lit_faces.photohead.fitting import MeshFit, fit_mesh
-from lit_faces.photohead.layers import sample, smooth
+from lit_faces.photohead.layers import LINEAR, NEAREST, sample, smooth
 from lit_faces.photohead.light import Light, display, fit_light, linear
-from lit_faces.photohead.mesh import COLUMNS, ROWS, face_mesh
+from lit_faces.photohead.mesh import COLUMNS, ROWS, Posed, face_mesh
 from lit_faces.photohead.relief import TEXELS, VARIANTS, relief
 from lit_faces.photohead.smile import Smile, load
-from lit_faces.rendering.raster import Fragments, grid_triangles, rasterise, unit
+from lit_faces.rendering.camera import View
+from lit_faces.rendering.raster import Fragments, grid_triangles, rasterise
 
 Floats = NDArray[np.float32]
 Mask = NDArray[np.bool_]
@@ -106,11 +106,12 @@ class PhotoHead:
         smile: Smile | None = None,
     ) -> None:
         self.smile = load() if smile is None else smile
-        self.size, self.inner = size, int(round(size * INNER))
+        self.size, self.inner = size, round(size * INNER)
         self.crop = crop
         self.pad = self.inner // 2
         self.mesh = face_mesh()
-        self.fit: MeshFit = fit_mesh(self.mesh, model, _resized(face, self.inner), torch.ones(NUM_AUS) if gain is None else gain)  # fmt: skip
+        gain = torch.ones(NUM_AUS) if gain is None else gain
+        self.fit: MeshFit = fit_mesh(self.mesh, model, _resized(face, self.inner), gain)
         self.variant = seed % VARIANTS
         self.photo = _padded(photo, crop, self.inner, self.pad)
         self.exact = _padded(photo, crop, size, 0)
@@ -119,6 +120,8 @@ class PhotoHead:
 
     def _prepare(self) -> None:
         """Where everything is in the photo itself, its light, and its surroundings."""
+        import cv2
+
         fit, mesh = self.fit, self.mesh
         self.view = fit.view(fit.pose, self.inner)
         source = fit.source()
@@ -136,7 +139,7 @@ class PhotoHead:
         self.skin = self._skin(covered, found)
         light = linear(crop)
         normal = found[..., 1:4] / np.maximum(np.linalg.norm(found[..., 1:4], axis=-1, keepdims=True), 1e-6)
-        soft = cv2.GaussianBlur(light, (0, 0), 0.006 * self.inner)
+        soft = np.asarray(cv2.GaussianBlur(light, (0, 0), 0.006 * self.inner), np.float32)
         self.light: Light = fit_light(normal[self.skin][::7], soft[self.skin][::7])
         chin = float(self.landmarks_xy[8, 1])
         scale, shift = float(self.view.scale[0]), self.view.shift[0].numpy()
@@ -163,6 +166,8 @@ class PhotoHead:
 
     def _skin(self, covered: Mask, found: Floats) -> Mask:
         """Pixels of bare skin in the crop: no eye, mouth, brow or nostril, nothing above the brows by much."""
+        import cv2
+
         size, points = self.inner, self.landmarks_xy
         taboo = np.zeros((size, size), np.uint8)
         for first, last, grow in ((36, 42, 1.5), (42, 48, 1.5), (48, 60, 1.15)):
@@ -191,7 +196,7 @@ class PhotoHead:
         right = au.float()
         left = right if left is None else left.float()
         pose = self.fit.pose if pose is None else pose.float()
-        share = float(_own_expression(self.fit.au, 0.5 * (right + left)[None])[0])
+        share = float(own_expression(self.fit.au, 0.5 * (right + left)[None])[0])
         view = self.fit.view(pose, self.inner)
         target = self.fit.target(right, left, share)
         camera = view.to_camera(target.vertices[None])[0]
@@ -216,7 +221,20 @@ class PhotoHead:
 class _State:
     """One picture in the making; the steps of :meth:`picture`, in their order."""
 
-    def __init__(self, head: PhotoHead, seen: _Seen, face: Mask, target, camera: Tensor, xy: Tensor, right: Tensor, left: Tensor, share: float, view, gaze: tuple[float, float]) -> None:  # fmt: skip
+    def __init__(
+        self,
+        head: PhotoHead,
+        seen: _Seen,
+        face: Mask,
+        target: Posed,
+        camera: Tensor,
+        xy: Tensor,
+        right: Tensor,
+        left: Tensor,
+        share: float,
+        view: View,
+        gaze: tuple[float, float],
+    ) -> None:
         self.head, self.seen, self.face = head, seen, face
         self.target, self.camera, self.xy = target, camera, xy
         self.right, self.left, self.share, self.view, self.gaze = right, left, share, view, gaze
@@ -224,6 +242,8 @@ class _State:
 
     def picture(self) -> NDArray[np.uint8]:
         """uint8 (S, S, 3)."""
+        import cv2
+
         head = self.head
         self._look()
         colour = self._textured()
@@ -262,10 +282,10 @@ class _State:
         texels = len(mesh.eye_inside) - 1
         tu, tv = (self.u + 1) * 0.5 * texels, (self.v + 1) * 0.5 * texels
         low = rest_y < float(head.landmarks[33, 1]) - 6.0
-        self.mouth = self.face & (sample(mesh.mouth_inside, tu, tv, cv2.INTER_LINEAR) > 0.5) & low
-        self.ball = self.face & (sample(mesh.eye_inside, tu, tv, cv2.INTER_LINEAR) > 0.5) & ~low
+        self.mouth = self.face & (sample(mesh.mouth_inside, tu, tv, LINEAR) > 0.5) & low
+        self.ball = self.face & (sample(mesh.eye_inside, tu, tv, LINEAR) > 0.5) & ~low
         self.is_skin = self.face & ~self.mouth & ~self.ball
-        shown = sample(head.depth, self.x, self.y, cv2.INTER_NEAREST)
+        shown = sample(head.depth, self.x, self.y, NEAREST)
         facing = self.was[..., 2] / np.maximum(np.linalg.norm(self.was, axis=-1), 1e-6)
         self.facing = facing
         self.visible = self.face & (depth > shown - _SLACK) & (facing > _GRAZING)
@@ -273,13 +293,15 @@ class _State:
 
     def _textured(self) -> Floats:
         """Grey levels of the photo at every pixel, float32 (S, S, 3)."""
+        import cv2
+
         head = self.head
         x, y = self.x + head.pad, self.y + head.pad
         own = sample(head.photo, x, y)
         around = sample(head.around.picture, x, y)
         # beside a rim that has moved inwards lies what the face used to hide, not a copy of the rim
         away = cv2.distanceTransform((~self.face).astype(np.uint8), cv2.DIST_L2, 5)
-        was = sample(head.around.outside, self.x, self.y, cv2.INTER_LINEAR)
+        was = sample(head.around.outside, self.x, self.y, LINEAR)
         gone = np.clip((away - was - 1.5) / 3.0, 0, 1) * (was < 12.0)
         gone = cv2.GaussianBlur(np.where(self.face, 0, gone).astype(np.float32), (0, 0), 1.0)[..., None]
         if gone.max() > 0.01:
@@ -288,6 +310,8 @@ class _State:
 
     def _ratio(self) -> Floats:
         """Light now over light in the photo, (S, S)."""
+        import cv2
+
         head = self.head
         now, was = (n / np.maximum(np.linalg.norm(n, axis=-1, keepdims=True), 1e-6) for n in (self.now, self.was))
         ratio = np.clip(head.light.shade(now) / head.light.shade(was), *_RATIO)
@@ -298,6 +322,8 @@ class _State:
 
     def _furrowed(self, light: Floats) -> Floats:
         """The asked AUs' relief, lit by the photo's own light; the photo's own relief stays in its pixels."""
+        import cv2
+
         head, fit = self.head, self.head.fit
         own = fit._activations(fit.au, gained=False)
         right, left = (
@@ -309,11 +335,11 @@ class _State:
         if maps is None:
             return light
         scale = (TEXELS - 1) * 0.5
-        folds = sample(maps, (self.u + 1) * scale, (self.v + 1) * scale, cv2.INTER_LINEAR)
+        folds = sample(maps, (self.u + 1) * scale, (self.v + 1) * scale, LINEAR)
         folds[~self.is_skin] = 0
         sigma = max(_FILTER_MM * head.scale, 0.45 / head.native) * 0.5
         if sigma > 0.3:
-            folds = cv2.GaussianBlur(folds, (0, 0), sigma)
+            folds = np.asarray(cv2.GaussianBlur(folds, (0, 0), sigma), np.float32)
         normal = self.now / np.maximum(np.linalg.norm(self.now, axis=-1, keepdims=True), 1e-6)
         up = self.view.rotation[0][:, 1].numpy()
         across = np.cross(np.broadcast_to(up, normal.shape), normal)
@@ -335,11 +361,13 @@ class _State:
         if change is None:
             return light
         at_x, at_y = ((v + 1) * 0.5 * (n - 1) for v, n in ((self.u, COLUMNS), (self.v, ROWS)))
-        found = sample(change, at_x, at_y, cv2.INTER_LINEAR)
+        found = sample(change, at_x, at_y, LINEAR)
         return light * np.exp(np.where(self.is_skin, found, 0.0))[..., None].astype(np.float32)
 
     def _hidden(self, picture: Floats) -> Floats:
         """Skin that the photo does not show, filled from the skin around it."""
+        import cv2
+
         lost = (self.is_skin & ~self.visible).astype(np.uint8)
         lost = cv2.morphologyEx(lost, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
         lost = (cv2.dilate(lost, np.ones((5, 5), np.uint8)) > 0) & self.is_skin
@@ -380,6 +408,8 @@ def _padded(photo: NDArray[np.uint8], crop: tuple[float, float, float], size: in
 
 def _shrunk(photo: Floats, crop: tuple[float, float, float], size: int, pad: int) -> Floats:
     """Area average over the photo's pixels under each pixel of the crop."""
+    import cv2
+
     cx, cy, side = crop
     more = 3
     n = (size + 2 * pad) * more
@@ -390,4 +420,4 @@ def _shrunk(photo: Floats, crop: tuple[float, float, float], size: int, pad: int
     fine = cv2.remap(
         photo, x.astype(np.float32), y.astype(np.float32), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
     )
-    return cv2.resize(fine, (size + 2 * pad,) * 2, interpolation=cv2.INTER_AREA)
+    return np.asarray(cv2.resize(fine, (size + 2 * pad,) * 2, interpolation=cv2.INTER_AREA), np.float32)

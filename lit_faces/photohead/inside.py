@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -37,6 +36,8 @@ class Teeth:
 
 def teeth_of(crop: Floats, covered: Mask, landmarks: Floats, light: Light) -> Teeth:
     """The teeth of the photo, or likely ones in its light."""
+    import cv2
+
     gap = float((landmarks[65:68, 1][::-1] - landmarks[61:64, 1]).mean())
     likely = Teeth((_IVORY * light.level / 0.35 * 0.8).astype(np.float32), gap)
     width = float(np.linalg.norm(landmarks[54] - landmarks[48]))
@@ -44,8 +45,7 @@ def teeth_of(crop: Floats, covered: Mask, landmarks: Floats, light: Light) -> Te
         return likely
     zone = np.zeros(covered.shape, np.uint8)
     cv2.fillPoly(zone, [landmarks[60:68].round().astype(np.int32)], 1)
-    zone = cv2.erode(zone, np.ones((3, 3), np.uint8))
-    pixels = linear(crop[zone > 0])
+    pixels = linear(crop[cv2.erode(zone, np.ones((3, 3), np.uint8)) > 0])
     if len(pixels) < _LEAST_TEETH:
         return likely
     bright = pixels @ LUMA
@@ -89,11 +89,15 @@ def draw(state: _State, light: Floats) -> Floats:
 
 
 def _depth(mask: Mask, scale: float) -> Floats:
-    return cv2.distanceTransform(mask.astype(np.uint8), cv2.DIST_L2, 5) / scale
+    import cv2
+
+    return np.asarray(cv2.distanceTransform(mask.astype(np.uint8), cv2.DIST_L2, 5) / scale, np.float32)
 
 
 def _kept(state: _State, light: Floats) -> Floats:
     """The photo's own mouth; its edge, which comes into sight, is filled and darkened."""
+    import cv2
+
     seen = cv2.erode((state.mouth & state.visible).astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
     lost = state.mouth & ~seen
     if seen.sum() < 20 or not lost.any():
@@ -104,6 +108,8 @@ def _kept(state: _State, light: Floats) -> Floats:
 
 def _synthetic(state: _State, light: Floats) -> Floats:
     """Teeth, tongue and dark, in the head's own axes (mm)."""
+    import cv2
+
     head = state.head
     x, y = state.place[..., 0], state.place[..., 1]
     rest, now = head.landmarks.numpy(), head.mesh.landmarks(state.target.vertices).numpy()

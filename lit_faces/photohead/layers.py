@@ -1,21 +1,21 @@
-"""What surrounds the face in a photograph: hair, ears, neck and background as one sheet that continues the face's depth.
+"""What surrounds the face in a photograph: hair, ears, neck and background as one sheet continuing the face's depth.
 
-The sheet is a grid over the padded photo.  At the rim of the face it has the face's depth, some millimetres further out
-the depth of the ears; it turns with the head near the head and stays still far away.  Where the face used to be it shows
-an inpainted picture, which comes into sight when the head turns or the jaw moves.
+The sheet is a grid over the padded photo.  At the rim of the face it has the face's depth, some millimetres further
+out the depth of the ears; it turns with the head near the head and stays still far away.  Where the face used to be it
+shows an inpainted picture, which comes into sight when the head turns or the jaw moves.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 
+NEAREST, LINEAR, CUBIC = 0, 1, 2  # interpolation, as OpenCV numbers it
 GRID = 97
 _EAR_DEPTH = -78.0  # mm behind the nasion
 _BEHIND_FACE = 1.5  # mm: the sheet never covers the rim of the face
@@ -27,14 +27,18 @@ def smooth(x: Floats, low: float, high: float) -> Floats:
     return t * t * (3 - 2 * t)
 
 
-def sample(picture: Floats, x: Floats, y: Floats, how: int = cv2.INTER_CUBIC) -> Floats:
+def sample(picture: Floats, x: Floats, y: Floats, how: int = CUBIC) -> Floats:
     """Values of a picture (H, W[, C]) at pixel positions, edges continued."""
+    import cv2
+
     x, y = np.ascontiguousarray(x, np.float32), np.ascontiguousarray(y, np.float32)
-    return cv2.remap(picture, x, y, how, borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(cv2.remap(picture, x, y, how, borderMode=cv2.BORDER_REPLICATE), np.float32)
 
 
 def fill(picture: Floats, known: Mask) -> Floats:
     """Unknown pixels of (H, W, C) from the known ones around them, smoothly (pull-push, Gortler et al. 1996)."""
+    import cv2
+
     weight = known.astype(np.float32)
     levels = [((picture * weight[..., None]).astype(np.float32), weight)]
     while min(levels[-1][1].shape) > 2:
@@ -50,11 +54,13 @@ def fill(picture: Floats, known: Mask) -> Floats:
     for colour, weight in levels[-2::-1]:
         out = np.atleast_3d(cv2.resize(out, weight.shape[::-1], interpolation=cv2.INTER_LINEAR))
         out = colour + (1.0 - weight[..., None]) * out
-    return out
+    return np.asarray(out, np.float32)
 
 
 def disc(pixels: float) -> NDArray[np.uint8]:
     """A round structuring element of about that diameter."""
+    import cv2
+
     size = max(1, int(pixels)) | 1
     return cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size)).astype(np.uint8)
 
@@ -80,7 +86,16 @@ class Surroundings:
     outside: Floats
 
 
-def build(photo: Floats, pad: int, covered: Mask, depth: Floats, chin: float, scale: float, shift: Floats, distance: float) -> Surroundings:  # fmt: skip
+def build(
+    photo: Floats,
+    pad: int,
+    covered: Mask,
+    depth: Floats,
+    chin: float,
+    scale: float,
+    shift: Floats,
+    distance: float,
+) -> Surroundings:
     """The sheet around a face.
 
     Args:
@@ -93,6 +108,8 @@ def build(photo: Floats, pad: int, covered: Mask, depth: Floats, chin: float, sc
         shift: (2,), pixel of the pivot.
         distance: camera to pivot, mm.
     """
+    import cv2
+
     size = len(covered)
     face = cv2.morphologyEx(covered.astype(np.uint8), cv2.MORPH_CLOSE, disc(0.018 * size + 1))
     inner = cv2.erode(face, disc(0.018 * size + 1)) > 0
@@ -102,19 +119,21 @@ def build(photo: Floats, pad: int, covered: Mask, depth: Floats, chin: float, sc
     picture[pad : pad + size, pad : pad + size] = _painted_over(
         crop, inner, cv2.dilate(face, disc(0.018 * size + 1)) > 0
     )
-    wide[pad : pad + size, pad : pad + size] = _painted_over(crop, outer, cv2.dilate(outer.astype(np.uint8), disc(0.01 * size + 1)) > 0)  # fmt: skip
+    further = cv2.dilate(outer.astype(np.uint8), disc(0.01 * size + 1)) > 0
+    wide[pad : pad + size, pad : pad + size] = _painted_over(crop, outer, further)
     outside = cv2.distanceTransform(1 - face, cv2.DIST_L2, 5) - cv2.distanceTransform(face, cv2.DIST_L2, 5)
 
     line = np.linspace(-pad, size + pad - 1, GRID, dtype=np.float32)
     x, y = np.meshgrid(line, line)
-    away = sample(np.maximum(outside, 0), x, y, cv2.INTER_LINEAR)
+    away = sample(np.maximum(outside, 0), x, y, LINEAR)
     away += np.hypot(
         np.clip(-x, 0, None) + np.clip(x - size, 0, None), np.clip(-y, 0, None) + np.clip(y - size, 0, None)
     )
     rim = np.where(covered, np.minimum(depth, -8.0), 0.0).astype(np.float32)
-    z = sample(fill(rim[..., None], covered & ~inner), x, y, cv2.INTER_LINEAR)
-    z = z + (_EAR_DEPTH - z) * smooth(away, 0.0, 0.08 * size) - _BEHIND_FACE
-    z -= sample(np.maximum(-outside, 0), x, y, cv2.INTER_LINEAR) / scale * 0.6  # behind the face it sinks
+    z = sample(fill(rim[..., None], covered & ~inner), x, y, LINEAR)
+    z += (_EAR_DEPTH - z) * smooth(away, 0.0, 0.08 * size)
+    z -= _BEHIND_FACE
+    z -= np.float32(0.6 / scale) * sample(np.maximum(-outside, 0), x, y, LINEAR)  # behind the face it sinks
     turns = (1 - smooth(away, 0.16 * size, 0.55 * size)) * (1 - smooth(y, chin - 0.01 * size, chin + 0.22 * size))
     magnified = scale * distance / (distance - z)
     position = np.stack([(x - shift[0]) / magnified, -(y - shift[1]) / magnified, z], -1)
@@ -124,9 +143,11 @@ def build(photo: Floats, pad: int, covered: Mask, depth: Floats, chin: float, sc
 
 def _painted_over(crop: Floats, face: Mask, unknown: Mask) -> Floats:
     """The crop without what ``face`` covers, from what lies outside of ``unknown``."""
+    import cv2
+
     size = len(crop)
     half = (size // 2, size // 2)
-    small = cv2.resize(crop, half, interpolation=cv2.INTER_AREA)
+    small = np.asarray(cv2.resize(crop, half, interpolation=cv2.INTER_AREA), np.float32)
     known = cv2.resize(unknown.astype(np.uint8), half, interpolation=cv2.INTER_NEAREST) == 0
     filled = cv2.resize(fill(small, known), (size, size), interpolation=cv2.INTER_LINEAR)
     soft = cv2.GaussianBlur(face.astype(np.float32), (0, 0), 0.004 * size)[..., None] * face[..., None]

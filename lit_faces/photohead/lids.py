@@ -1,8 +1,8 @@
 """Lids that close over a photographed eye: skin of the lid is stretched over it, then the lashes are drawn.
 
-An open eye hides its upper lid in a fold, so a photo has no pixels of a closed lid.  The strip of skin between brow and
-lid is the best witness of its colour; it is stretched down to where the margin is asked, sampled a little outside of the
-margin so that lashes and eyeliner do not come along.
+An open eye hides its upper lid in a fold, so a photo has no pixels of a closed lid.  The strip of skin between brow
+and lid is the best witness of its colour; it is stretched down to where the margin is asked, sampled a little outside
+of the margin so that lashes and eyeliner do not come along.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -109,6 +108,8 @@ def sources(state: _State, source: Tensor) -> Tensor:
 
 def _zone(state: _State) -> Mask:
     """Pixels of the result on closing lids."""
+    import cv2
+
     size = state.head.inner
     zone = np.zeros((size, size), np.uint8)
     points = state.view.project(state.view.to_camera(state.head.mesh.landmarks(state.target.vertices)[None]))[0].numpy()
@@ -136,6 +137,8 @@ def evened(state: _State, ratio: Floats) -> Floats:
 
 def lash_line(state: _State, picture: Floats) -> Floats:
     """Lashes along lids that meet."""
+    import cv2
+
     closed = closing(state)
     if max(closed) <= _LINE_FROM:
         return picture
@@ -156,9 +159,9 @@ def lash_line(state: _State, picture: Floats) -> Floats:
         for i in range(29):
             width = 1 + int(2.4 * np.sin(np.pi * (i + 1.0) / 30) ** 0.5 * size / 256)
             ends = [(int(2 * xs[j]), int(2 * ys[j])) for j in (i, i + 1)]
-            cv2.line(line, *ends, 1.0, width, cv2.LINE_AA)
+            cv2.line(line, ends[0], ends[1], 1.0, width, cv2.LINE_AA)
         soft = max(1.0, 0.55 / head.native)
-        line = cv2.GaussianBlur(cv2.resize(line, (size, size), interpolation=cv2.INTER_AREA), (0, 0), soft)
-        share = line[..., None] * np.float32(min(1.0, (amount - _LINE_FROM) / 0.5) * 0.75)
+        shown = cv2.GaussianBlur(cv2.resize(line, (size, size), interpolation=cv2.INTER_AREA), (0, 0), soft)
+        share = shown[..., None] * np.float32(min(1.0, (amount - _LINE_FROM) / 0.5) * 0.75)
         picture = picture * (1 - share) + dark.astype(np.float32) * share
     return picture

@@ -23,7 +23,7 @@ _PRIOR = np.array([1e-3, *[0.02] * 3, *[0.06] * 5])
 
 
 def linear(picture: Floats) -> Floats:
-    """sRGB grey levels 0..255 to linear light 0..1."""
+    """SRGB grey levels 0..255 to linear light 0..1."""
     return np.power(np.clip(picture, 0, 255) * np.float32(1 / 255.0), np.float32(GAMMA))
 
 

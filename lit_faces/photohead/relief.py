@@ -1,4 +1,4 @@
-"""Furrows, bulges and dimples of the Action Units, on the chart: slopes that catch the light, hollows that it misses."""
+"""Furrows, bulges and dimples of the Action Units on the chart: slopes that catch the light, hollows that it misses."""
 
 from __future__ import annotations
 

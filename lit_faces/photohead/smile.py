@@ -28,7 +28,7 @@ from torch import Tensor
 from lit_faces.core.facs import AU_INDEX
 from lit_faces.core.shipped import WEIGHTS
 from lit_faces.core.weights import check_card, load_weights
-from lit_faces.photohead.layers import sample, smooth
+from lit_faces.photohead.layers import LINEAR, sample, smooth
 from lit_faces.photohead.light import LUMA, linear
 from lit_faces.photohead.mesh import COLUMNS, ROWS, face_mesh
 
@@ -45,6 +45,7 @@ _FACING = 0.25  # cosine from which skin is looked at
 _SEEN = 0.6  # share of the people who show a point
 _LIMIT = (-0.55, 0.35)  # log light of the template at intensity 5
 _NOSTRILS = (-30.0, -42.0)  # mm on the chart: AU6 above, AU12 below
+_CHEEKS = 1.5  # AU6 of these smiles is about two thirds of their AU12
 _DEEPENS = 0.25  # share of AU12's furrow that AU6 draws on its own
 
 
@@ -79,7 +80,7 @@ def luminance(head: PhotoHead) -> tuple[Floats, NDArray[np.bool_]]:
     log = np.log(np.maximum(linear(head._crop(head.photo)) @ LUMA, 1e-3)).astype(np.float32)
     log = cv2.GaussianBlur(log, (0, 0), _BLUR_MM * head.scale)
     at, normal = head.source_xy.numpy(), head.source_normals.numpy()
-    found = sample(log, at[:, :1], at[:, 1:], cv2.INTER_LINEAR)[:, 0]
+    found = sample(log, at[:, :1], at[:, 1:], LINEAR)[:, 0]
     seen = (normal[:, 2] > _FACING) & ~head.mesh.ball & ~head.mesh.mouth
     return found - np.log(np.maximum(head.light.shade(normal), 0.2)), seen
 
@@ -136,13 +137,13 @@ def _split(both: Floats) -> Smile:
     neutral = face_mesh().neutral.reshape(ROWS, COLUMNS, 3)
     x, y = neutral[..., 0], neutral[..., 1]
     both = gaussian_filter(0.5 * (both + both[:, ::-1]), _SPREAD)
-    lips = np.abs(y + 71.0) / np.maximum(11.0 * np.sqrt(np.clip(1 - (x / 27.0) ** 2, 0, 1)), 0.5)
+    lips = np.hypot(x / 25.0, (y + 71.0) / 11.0)
     keep = smooth(lips, 0.9, 1.3) * (1 - smooth(np.hypot(x / 66.0, (y + 42.0) / 74.0), 0.72, 0.95))
     keep *= 1 - smooth(y, 2.0, 12.0)  # brows and forehead: only noise
     both = np.clip(both * keep, *_LIMIT)
     above = smooth(y, _NOSTRILS[1], _NOSTRILS[0])
     mouth = both * (1 - above)
-    return Smile((both * above + _DEEPENS * np.minimum(mouth, 0)).astype(np.float32), mouth.astype(np.float32))
+    return Smile((_CHEEKS * both * above + _DEEPENS * np.minimum(mouth, 0)).astype(np.float32), mouth.astype(np.float32))
 
 
 @lru_cache(maxsize=4)

@@ -32,8 +32,8 @@ from lit_faces.core.files import BusyError, locked, replacing
 from lit_faces.core.sample import TENSORS, FaceBatch, joined
 from lit_faces.core.seeding import derive_seed, generator_for
 from lit_faces.core.weights import load_weights, save_weights
+from lit_faces.fitting.landmark_model import LandmarkModel
 from lit_faces.persons.generators import load_generator
-from lit_faces.persons.landmark_model import LandmarkModel
 from lit_faces.persons.leakage import refuse_shared
 from lit_faces.persons.learner import PersonalLearner, save_fisher, shipped_fisher
 from lit_faces.persons.maker import SetMaker

@@ -9,6 +9,7 @@ import torch
 
 from lit_faces.core.facs import NUM_AUS
 from lit_faces.core.weights import load_weights, save_weights
+from lit_faces.fitting.landmark_model import LandmarkModel
 from lit_faces.models import generators
 from lit_faces.models.generators.au_vector import AUVectorGenerator
 from lit_faces.models.generators.base import Generator, specification
@@ -16,7 +17,6 @@ from lit_faces.models.generators.fused import FusedGenerator
 from lit_faces.models.generators.landmark_only import LandmarkOnlyGenerator
 from lit_faces.models.generators.warp_only import WarpOnlyGenerator
 from lit_faces.persons.generators import load_generator
-from lit_faces.persons.landmark_model import LandmarkModel
 from lit_faces.persons.maker import SetMaker, Settings
 from lit_faces.persons.plan import balanced
 from lit_faces.persons.source import source_of_faces

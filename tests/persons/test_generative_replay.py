@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from lit_faces.core.facs import NUM_AUS
+from lit_faces.fitting.landmark_model import LandmarkModel
 from lit_faces.persons.generative_replay import GenerativeMemory, shown_anew
 from lit_faces.persons.generators import load_generator
-from lit_faces.persons.landmark_model import LandmarkModel
 from lit_faces.persons.plan import balanced
 from lit_faces.rendering.renderer import FaceRenderer
 

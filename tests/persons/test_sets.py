@@ -16,8 +16,8 @@ from lit_faces.core.facs import AU_INDEX, NUM_AUS
 from lit_faces.core.labelled import read_labelled
 from lit_faces.core.landmarks import FaceAnalyser
 from lit_faces.core.shards import ShardSet
+from lit_faces.fitting.landmark_model import LandmarkModel
 from lit_faces.persons import sets as person_set
-from lit_faces.persons.landmark_model import LandmarkModel
 from lit_faces.persons.maker import Attempt, SetMaker, Settings, drive_pictures
 from lit_faces.persons.plan import balanced, sweeps
 from lit_faces.persons.report import agreement, summarise, write_report
@@ -205,8 +205,8 @@ def test_an_empty_set_still_has_a_report(tmp_path, source, small_chunks):
 
 
 def test_driving_shows_this_person_moving(source):
+    from lit_faces.fitting.retarget import fit_clip
     from lit_faces.persons.generators import load_generator
-    from lit_faces.persons.retarget import fit_clip
 
     actor = FaceRenderer(128, seed=91).render(torch.full((3,), 7), torch.arange(3), torch.zeros(3, dtype=torch.int64))
     driver = fit_clip(LandmarkModel(), actor.landmarks, 128, actor.au_intensity)

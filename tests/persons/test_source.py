@@ -7,8 +7,8 @@ from PIL import Image
 
 from lit_faces.core.facs import AU_INDEX, NUM_AUS
 from lit_faces.core.landmarks import FaceAnalyser
-from lit_faces.persons.landmark_model import LandmarkModel
-from lit_faces.persons.retarget import retarget
+from lit_faces.fitting.landmark_model import LandmarkModel
+from lit_faces.fitting.retarget import retarget
 from lit_faces.persons.source import (
     acting,
     likely_intensities,
@@ -69,7 +69,7 @@ def test_smiles_and_parted_lips_are_seen_in_landmarks(model):
     au[0, AU_INDEX[12]], au[0, AU_INDEX[27]] = 4.0, 1.5
     still = torch.zeros(1, 30)
     points = model.project(still, torch.zeros(1, 3), au, torch.zeros(1, 3), 128)
-    from lit_faces.persons.retarget import fit_clip
+    from lit_faces.fitting.retarget import fit_clip
 
     found = seen_in_landmarks(torch.zeros(1, NUM_AUS), points, fit_clip(model, points, 128))
     assert float(found[0, AU_INDEX[12]]) > 2.0 and float(found[0, AU_INDEX[25]]) == 2.5

@@ -21,7 +21,7 @@ from lit_faces.arguments import UsageError
 from lit_faces.core.facs import NUM_AUS
 from lit_faces.core.files import locked
 from lit_faces.core.seeding import derive_seed
-from lit_faces.persons.landmark_model import LandmarkModel
+from lit_faces.fitting.landmark_model import LandmarkModel
 from lit_faces.persons.learner import PersonalLearner
 from lit_faces.persons.maker import SetMaker
 from lit_faces.persons.source import source_of_faces

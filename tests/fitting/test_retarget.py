@@ -5,8 +5,8 @@ import torch
 
 from lit_faces.core.facs import AU_INDEX, NUM_AUS
 from lit_faces.core.landmarks import outer_eye_distance
-from lit_faces.persons.landmark_model import LandmarkModel
-from lit_faces.persons.retarget import MAX_YAW, drive, fit_clip, fit_photo, refusal, retarget, smooth_over_time
+from lit_faces.fitting.landmark_model import LandmarkModel
+from lit_faces.fitting.retarget import MAX_YAW, drive, fit_clip, fit_photo, refusal, retarget, smooth_over_time
 from lit_faces.rendering.renderer import FaceRenderer
 
 PEOPLE, FRAMES = 4, 6

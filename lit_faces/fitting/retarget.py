@@ -17,7 +17,7 @@ from torch import Tensor
 
 from lit_faces.core.alignment import outer_eye_distance
 from lit_faces.core.facs import MAX_INTENSITY, NUM_AUS, index_of
-from lit_faces.persons.landmark_model import JITTER_SPREAD, POSE_SPREAD, LandmarkModel
+from lit_faces.fitting.landmark_model import JITTER_SPREAD, POSE_SPREAD, LandmarkModel
 
 MIN_POINTS = 40
 MAX_ERROR = 0.06  # of the outer-eye distance; photographs measured: 0.012 to 0.035
@@ -28,9 +28,9 @@ _FREEDOM = 4.0  # of Student's t
 _WRONG = 6.0  # a point further off than so many standard deviations is wrong
 _STEP = 1e-3  # of the finite differences
 _MOUTH = slice(48, 68)
-_MOUTH_AUS = index_of((10, 12, 14, 15, 17, 20, 23, 24, 25, 26, 27))
+MOUTH_AUS = index_of((10, 12, 14, 15, 17, 20, 23, 24, 25, 26, 27))
 _JAW = index_of((26, 27))
-_ACTIVE = 4.0  # squared intensity of the mouth's AUs from which its residual is all expression
+ACTING = 4.0  # squared intensity of the mouth's AUs from which its residual is all expression
 
 
 @dataclass
@@ -248,7 +248,7 @@ def retarget(model: LandmarkModel, face: FittedFace, pose: Tensor, au: Tensor) -
     """
     count = len(pose)
     identity, jitter = face.identity.expand(count, -1), face.jitter.expand(count, -1)
-    share = _own_expression(face.au, au.float())
+    share = own_expression(face.au, au.float())
     shown = au.float().clone()
     shown[:, _JAW] = (shown[:, _JAW] + share[:, None] * face.jaw).clamp(0.0, MAX_INTENSITY)
     correction = face.correction.expand(count, -1, -1).clone()
@@ -256,16 +256,16 @@ def retarget(model: LandmarkModel, face: FittedFace, pose: Tensor, au: Tensor) -
     return model.project(identity, pose.float(), shown, jitter, face.size, correction)
 
 
-def _own_expression(source: Tensor, asked: Tensor) -> Tensor:
+def own_expression(source: Tensor, asked: Tensor) -> Tensor:
     """How much of what the source's mouth shows beyond the model belongs to what is asked, 0..1: (B,).
 
     All of it where the source's mouth rests (it is morphology), or is asked to do the same; none where the source
     smiles and another expression is asked.
     """
-    own, wanted = source[_MOUTH_AUS], asked[:, _MOUTH_AUS]
+    own, wanted = source[MOUTH_AUS], asked[:, MOUTH_AUS]
     power = own.square().sum()
     alike = ((wanted * own).sum(1) / power.clamp_min(1e-6)).clamp(0.0, 1.0)
-    active = (power / _ACTIVE).clamp(0.0, 1.0)
+    active = (power / ACTING).clamp(0.0, 1.0)
     return 1.0 - active + active * alike
 
 

@@ -4,7 +4,7 @@
     posed   = rest + muscles, jaw, lids                   (the parametric head, with people's mean strength)
     pixels  = perspective(rotation(posed)), framed as ``align_crop`` frames photographs
 
-Fitted to the landmarks of a photo or a clip (:mod:`lit_faces.persons.retarget`), it gives the same face in another pose
+Fitted to the landmarks of a photo or a clip (:mod:`lit_faces.fitting.retarget`), it gives the same face in another pose
 with other AUs.
 """
 
@@ -20,7 +20,7 @@ from lit_faces.rendering.sampler import sample_people
 
 _POPULATION = 0x1A2D  # seed of the people that the modes are taken from: nobody else uses it
 _PEOPLE = 3_000
-_DISTANCE = 900.0  # camera to head, mm, where it is not known
+CAMERA_DISTANCE = 900.0  # camera to head, mm, where it is not known
 POSE_SPREAD = (20.0, 12.0, 8.0)  # standard deviations of the prior, degrees
 JITTER_SPREAD = (0.05, 0.05, 0.08)  # place and log size of a face in its crop
 
@@ -113,4 +113,4 @@ class LandmarkModel:
 
     def _view(self, identity: Tensor, pose: Tensor, au: Tensor, jitter: Tensor, size: int) -> tuple[HeadPose, View]:
         mesh = self.landmarks(identity, au)
-        return mesh, frame(mesh.rest, pose, torch.full_like(pose[:, 0], _DISTANCE), jitter, size)
+        return mesh, frame(mesh.rest, pose, torch.full_like(pose[:, 0], CAMERA_DISTANCE), jitter, size)
