@@ -33,6 +33,7 @@ _FURROW = (0.5, 1.6)
 _TOP_LIGHT = 0.35  # photographs are lit from above, if only a little: folds show even in flat light
 _HOLLOW = np.array([1.05, 1.35, 1.40], dtype=np.float32)  # light is lost in hollows, least of it red
 _FILTER_MM = 0.45  # relief finer than this is not skin but noise
+_NECK = (0.0, -60.0, -85.0)  # mm, where the neck carries the head
 _MOVES_LIPS = index_of((10, 12, 15, 17, 20, 23, 24, 25, 26, 27))
 
 
@@ -141,11 +142,11 @@ class PhotoHead:
         normal = found[..., 1:4] / np.maximum(np.linalg.norm(found[..., 1:4], axis=-1, keepdims=True), 1e-6)
         soft = np.asarray(cv2.GaussianBlur(light, (0, 0), 0.006 * self.inner), np.float32)
         self.light: Light = fit_light(normal[self.skin][::7], soft[self.skin][::7])
-        chin = float(self.landmarks_xy[8, 1])
+        brow, chin = float(self.landmarks_xy[27, 1]), float(self.landmarks_xy[8, 1])
         scale, shift = float(self.view.scale[0]), self.view.shift[0].numpy()
         self.scale = scale
         self.around = layers.build(
-            self.photo, self.pad, covered, self.depth, chin, scale, shift, float(self.view.distance[0])
+            self.photo, self.pad, covered, self.depth, (brow, chin), scale, shift, float(self.view.distance[0])
         )
         sheet = grid_triangles(layers.GRID, layers.GRID) + len(mesh.neutral)
         self.corners = torch.cat([mesh.triangles, sheet])
@@ -200,7 +201,7 @@ class PhotoHead:
         view = self.fit.view(pose, self.inner)
         target = self.fit.target(right, left, share)
         camera = view.to_camera(target.vertices[None])[0]
-        around = self._turned(view.rotation[0])
+        around = self._turned(view)
         both = torch.cat([camera, around])
         xy = view.project(both[None])[0]
         seen = _Seen(self._rasterise(xy, both, self.corners), self.corners, self.inner)
@@ -211,11 +212,18 @@ class PhotoHead:
         landmarks = ((points + 0.5) * (self.size / self.inner) - 0.5).numpy()
         return Picture(result, landmarks.astype(np.float32), state.uncertain)
 
-    def _turned(self, rotation: Tensor) -> Tensor:
-        """The sheet in another pose."""
+    def _turned(self, view: View) -> Tensor:
+        """The sheet in another pose: near the head it turns, the body goes along with the neck, which only shifts."""
         position, turns = torch.as_tensor(self.around.position), torch.as_tensor(self.around.turns)
-        move = rotation @ self.view.rotation[0].T
-        return turns * (position @ move.T) + (1 - turns) * position
+        move = view.rotation[0] @ self.view.rotation[0].T
+        neck = self.head_axes(_NECK)
+        shift = view.to_camera(neck)[0, 0] - self.view.to_camera(neck)[0, 0]
+        return turns * (position @ move.T) + (1 - turns) * (position + shift)
+
+    @staticmethod
+    def head_axes(point: tuple[float, float, float]) -> Tensor:
+        """A point of the head as (1, 1, 3)."""
+        return torch.tensor([[point]])
 
 
 class _State:
@@ -395,29 +403,32 @@ def _resized(face: FittedFace, size: int) -> FittedFace:
 
 
 def _padded(photo: NDArray[np.uint8], crop: tuple[float, float, float], size: int, pad: int) -> Floats:
-    """The photo around a crop at ``size`` pixels, edges continued: float32 (size + 2 pad, ..., 3)."""
-    cx, cy, side = crop
+    """The photo around a crop at ``size`` pixels: float32 (size + 2 pad, ..., 3), smoothly continued where it ends."""
+    (cx, cy, side), (height, width) = crop, photo.shape[:2]
     step = side / size
     line = (np.arange(size + 2 * pad) - pad + 0.5) * step
-    x, y = np.meshgrid(cx - side / 2 + line - 0.5, cy - side / 2 + line - 0.5)
-    picture = photo.astype(np.float32)
+    columns, rows = cx - side / 2 + line - 0.5, cy - side / 2 + line - 0.5
     if step > 1.0:  # area average before sampling: no aliasing, no loss
-        return _shrunk(picture, crop, size, pad)
-    return sample(picture, x, y)
+        found = _shrunk(photo, crop, size, pad)
+    else:
+        found = sample(photo.astype(np.float32), *np.meshgrid(columns, rows))
+    known = ((rows >= 0) & (rows <= height - 1))[:, None] & ((columns >= 0) & (columns <= width - 1))[None]
+    return found if known.all() or not pad else layers.fill(found, known)
 
 
-def _shrunk(photo: Floats, crop: tuple[float, float, float], size: int, pad: int) -> Floats:
+def _shrunk(photo: NDArray[np.uint8], crop: tuple[float, float, float], size: int, pad: int) -> Floats:
     """Area average over the photo's pixels under each pixel of the crop."""
     import cv2
 
-    cx, cy, side = crop
-    more = 3
+    (cx, cy, side), more = crop, 3
+    whole = int(side / size / more)
+    if whole > 1:  # a photograph of many megapixels: whole pixels first
+        height, width = (n // whole * whole for n in photo.shape[:2])
+        photo = cv2.resize(photo[:height, :width], (width // whole, height // whole), interpolation=cv2.INTER_AREA)
+        cx, cy, side = (cx + 0.5) / whole - 0.5, (cy + 0.5) / whole - 0.5, side / whole
     n = (size + 2 * pad) * more
     step = side / size / more
-    start = -pad * side / size
-    line = start + (np.arange(n) + 0.5) * step - 0.5
-    x, y = np.meshgrid(cx - side / 2 + line, cy - side / 2 + line)
-    fine = cv2.remap(
-        photo, x.astype(np.float32), y.astype(np.float32), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
-    )
+    line = -pad * side / size + (np.arange(n) + 0.5) * step - 0.5 - side / 2
+    x, y = (np.float32(v) for v in np.meshgrid(cx + line, cy + line))
+    fine = cv2.remap(photo.astype(np.float32), x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     return np.asarray(cv2.resize(fine, (size + 2 * pad,) * 2, interpolation=cv2.INTER_AREA), np.float32)
