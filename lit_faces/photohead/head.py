@@ -17,9 +17,10 @@ from lit_faces.photohead import inside, layers, lids, scenes
 from lit_faces.photohead.fitting import MeshFit, fit_mesh
 from lit_faces.photohead.layers import LINEAR, NEAREST, sample, smooth
 from lit_faces.photohead.light import Light, display, fit_light, linear
-from lit_faces.photohead.mesh import Posed, face_mesh
+from lit_faces.photohead.mesh import COLUMNS, ROWS, Posed, face_mesh
 from lit_faces.photohead.relief import TEXELS, VARIANTS, relief
 from lit_faces.photohead.scenes import Scene
+from lit_faces.photohead.smile import Smile, load
 from lit_faces.rendering.camera import View
 from lit_faces.rendering.raster import Fragments, grid_triangles, rasterise
 
@@ -35,6 +36,7 @@ _TOP_LIGHT = 0.35  # photographs are lit from above, if only a little: folds sho
 _HOLLOW = np.array([1.05, 1.35, 1.40], dtype=np.float32)  # light is lost in hollows, least of it red
 _FILTER_MM = 0.45  # relief finer than this is not skin but noise
 _OWN_SCENE = Scene()
+_NECK = (0.0, -60.0, -85.0)  # mm, where the neck carries the head
 _MOVES_LIPS = index_of((10, 12, 15, 17, 20, 23, 24, 25, 26, 27))
 
 
@@ -90,6 +92,7 @@ class PhotoHead:
         size: side of the pictures that will be asked for, pixels.
         gain: (19,), of the muscles.
         seed: whose skin it is: which way it folds.
+        smile: what smiles do to skin; None: the shipped template.
 
     Raises:
         ValueError: too little skin is seen to tell the light.
@@ -104,7 +107,9 @@ class PhotoHead:
         size: int = 256,
         gain: Tensor | None = None,
         seed: int = 0,
+        smile: Smile | None = None,
     ) -> None:
+        self.smile = load() if smile is None else smile
         self.size, self.inner = size, round(size * INNER)
         self.crop = crop
         self.pad = self.inner // 2
@@ -140,11 +145,11 @@ class PhotoHead:
         normal = found[..., 1:4] / np.maximum(np.linalg.norm(found[..., 1:4], axis=-1, keepdims=True), 1e-6)
         soft = np.asarray(cv2.GaussianBlur(light, (0, 0), 0.006 * self.inner), np.float32)
         self.light: Light = fit_light(normal[self.skin][::7], soft[self.skin][::7])
-        chin = float(self.landmarks_xy[8, 1])
+        brow, chin = float(self.landmarks_xy[27, 1]), float(self.landmarks_xy[8, 1])
         scale, shift = float(self.view.scale[0]), self.view.shift[0].numpy()
         self.scale = scale
         self.around = layers.build(
-            self.photo, self.pad, covered, self.depth, chin, scale, shift, float(self.view.distance[0])
+            self.photo, self.pad, covered, self.depth, (brow, chin), scale, shift, float(self.view.distance[0])
         )
         sheet = grid_triangles(layers.GRID, layers.GRID) + len(mesh.neutral)
         self.corners = torch.cat([mesh.triangles, sheet])
@@ -205,7 +210,7 @@ class PhotoHead:
         view = self.fit.view(pose, self.inner)
         target = self.fit.target(right, left, share)
         camera = view.to_camera(target.vertices[None])[0]
-        around = self._turned(view.rotation[0])
+        around = self._turned(view)
         both = torch.cat([camera, around])
         xy = view.project(both[None])[0]
         seen = _Seen(self._rasterise(xy, both, self.corners), self.corners, self.inner)
@@ -221,11 +226,18 @@ class PhotoHead:
         """How far each pixel of the padded photo belongs to the person, 0..1."""
         return scenes.cut_out(self)
 
-    def _turned(self, rotation: Tensor) -> Tensor:
-        """The sheet in another pose."""
+    def _turned(self, view: View) -> Tensor:
+        """The sheet in another pose: near the head it turns, the body goes along with the neck, which only shifts."""
         position, turns = torch.as_tensor(self.around.position), torch.as_tensor(self.around.turns)
-        move = rotation @ self.view.rotation[0].T
-        return turns * (position @ move.T) + (1 - turns) * position
+        move = view.rotation[0] @ self.view.rotation[0].T
+        neck = self.head_axes(_NECK)
+        shift = view.to_camera(neck)[0, 0] - self.view.to_camera(neck)[0, 0]
+        return turns * (position @ move.T) + (1 - turns) * (position + shift)
+
+    @staticmethod
+    def head_axes(point: tuple[float, float, float]) -> Tensor:
+        """A point of the head as (1, 1, 3)."""
+        return torch.tensor([[point]])
 
 
 class _State:
@@ -343,6 +355,7 @@ class _State:
             (fit._activations(side, gained=True) - self.share * own).clamp(min=0).numpy()
             for side in (self.right, self.left)
         )
+        light = self._bunched(light)
         maps = relief(right, left, head.variant, 1.0)
         if maps is None:
             return light
@@ -363,6 +376,18 @@ class _State:
         lit, flat = (head.light.shade(n) + _TOP_LIGHT * n[..., 1] for n in (tilted, normal))
         change = np.clip(np.maximum(lit, 0.15) / np.maximum(flat, 0.15), *_FURROW)
         return light * change[..., None] * np.exp(-np.clip(folds[..., 2], -0.2, 1.2)[..., None] * _HOLLOW)
+
+    def _bunched(self, light: Floats) -> Floats:
+        """The measured template of a smile: more of it than the photo shows, or less."""
+        fit = self.head.fit
+        own = fit._activations(fit.au, gained=False)
+        sides = [(fit._activations(side, gained=True) - own).numpy() for side in (self.right, self.left)]
+        change = self.head.smile.change(*sides)
+        if change is None:
+            return light
+        at_x, at_y = ((v + 1) * 0.5 * (n - 1) for v, n in ((self.u, COLUMNS), (self.v, ROWS)))
+        found = sample(change, at_x, at_y, LINEAR)
+        return light * np.exp(np.where(self.is_skin, found, 0.0))[..., None].astype(np.float32)
 
     def _hidden(self, picture: Floats) -> Floats:
         """Skin that the photo does not show, filled from the skin around it."""
@@ -395,29 +420,32 @@ def _resized(face: FittedFace, size: int) -> FittedFace:
 
 
 def _padded(photo: NDArray[np.uint8], crop: tuple[float, float, float], size: int, pad: int) -> Floats:
-    """The photo around a crop at ``size`` pixels, edges continued: float32 (size + 2 pad, ..., 3)."""
-    cx, cy, side = crop
+    """The photo around a crop at ``size`` pixels: float32 (size + 2 pad, ..., 3), smoothly continued where it ends."""
+    (cx, cy, side), (height, width) = crop, photo.shape[:2]
     step = side / size
     line = (np.arange(size + 2 * pad) - pad + 0.5) * step
-    x, y = np.meshgrid(cx - side / 2 + line, cy - side / 2 + line)
-    picture = photo.astype(np.float32)
+    columns, rows = cx - side / 2 + line, cy - side / 2 + line
     if step > 1.0:  # area average before sampling: no aliasing, no loss
-        return _shrunk(picture, crop, size, pad)
-    return sample(picture, x, y)
+        found = _shrunk(photo, crop, size, pad)
+    else:
+        found = sample(photo.astype(np.float32), *np.meshgrid(columns, rows))
+    known = ((rows >= 0) & (rows <= height - 1))[:, None] & ((columns >= 0) & (columns <= width - 1))[None]
+    return found if known.all() or not pad else layers.fill(found, known)
 
 
-def _shrunk(photo: Floats, crop: tuple[float, float, float], size: int, pad: int) -> Floats:
+def _shrunk(photo: NDArray[np.uint8], crop: tuple[float, float, float], size: int, pad: int) -> Floats:
     """Area average over the photo's pixels under each pixel of the crop."""
     import cv2
 
-    cx, cy, side = crop
-    more = 3
+    (cx, cy, side), more = crop, 3
+    whole = int(side / size / more)
+    if whole > 1:  # a photograph of many megapixels: whole pixels first
+        height, width = (n // whole * whole for n in photo.shape[:2])
+        photo = cv2.resize(photo[:height, :width], (width // whole, height // whole), interpolation=cv2.INTER_AREA)
+        cx, cy, side = (cx + 0.5) / whole - 0.5, (cy + 0.5) / whole - 0.5, side / whole
     n = (size + 2 * pad) * more
     step = side / size / more
-    start = -pad * side / size
-    line = start + (np.arange(n) + 0.5) * step
-    x, y = np.meshgrid(cx - side / 2 + line, cy - side / 2 + line)
-    fine = cv2.remap(
-        photo, x.astype(np.float32), y.astype(np.float32), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
-    )
+    line = -pad * side / size + (np.arange(n) + 0.5) * step - side / 2
+    x, y = np.meshgrid((cx + line).astype(np.float32), (cy + line).astype(np.float32))
+    fine = cv2.remap(photo.astype(np.float32), x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     return np.asarray(cv2.resize(fine, (size + 2 * pad,) * 2, interpolation=cv2.INTER_AREA), np.float32)

@@ -17,7 +17,7 @@ Mask = NDArray[np.bool_]
 
 NEAREST, LINEAR, CUBIC = 0, 1, 2  # interpolation, as OpenCV numbers it
 GRID = 97
-_EAR_DEPTH = -78.0  # mm behind the nasion
+_EAR_DEPTH, _HAIR_DEPTH = -78.0, -56.0  # mm: hair stands off the skull, in front of the ears
 _BEHIND_FACE = 1.5  # mm: the sheet never covers the rim of the face
 
 
@@ -91,7 +91,7 @@ def build(
     pad: int,
     covered: Mask,
     depth: Floats,
-    chin: float,
+    rows: tuple[float, float],
     scale: float,
     shift: Floats,
     distance: float,
@@ -103,7 +103,7 @@ def build(
         pad: pixels.
         covered: (S, S), where the face's mesh lies in the crop.
         depth: (S, S), camera z of the mesh, mm, where it is covered.
-        chin: row of the chin in the crop.
+        rows: of the nose's root and of the chin in the crop.
         scale: pixels a mm at the pivot.
         shift: (2,), pixel of the pivot.
         distance: camera to pivot, mm.
@@ -131,7 +131,9 @@ def build(
     )
     rim = np.where(covered, np.minimum(depth, -8.0), 0.0).astype(np.float32)
     z = sample(fill(rim[..., None], covered & ~inner), x, y, LINEAR)
-    z += (_EAR_DEPTH - z) * smooth(away, 0.0, 0.08 * size)
+    eyes, chin = rows
+    behind = _HAIR_DEPTH + (_EAR_DEPTH - _HAIR_DEPTH) * smooth(y, eyes - 0.06 * size, eyes + 0.06 * size)
+    z += (np.minimum(behind, z) - z) * smooth(away, 0.0, 0.08 * size)
     z -= _BEHIND_FACE
     z -= np.float32(0.6 / scale) * sample(np.maximum(-outside, 0), x, y, LINEAR)  # behind the face it sinks
     turns = (1 - smooth(away, 0.16 * size, 0.55 * size)) * (1 - smooth(y, chin - 0.01 * size, chin + 0.22 * size))

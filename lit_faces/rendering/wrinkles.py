@@ -112,7 +112,8 @@ def furrow(chart: Chart, line: Line, side: float) -> Array:
 def _chin_peel(chart: Chart, rng: np.random.Generator) -> Array:
     """The dimpled chin of AU17: bumps about 3 mm across over the mentalis."""
     grid = rng.normal(size=chart.x.shape)
-    fine = gaussian_filter(grid, 1.5) - gaussian_filter(grid, 3.2)
+    scale = len(chart.x) / 288.0  # bumps have a size in mm, whatever the chart's resolution
+    fine = gaussian_filter(grid, 1.5 * scale) - gaussian_filter(grid, 3.2 * scale)
     fine /= fine[np.abs(fine) > 0].std()
     region = gauss(chart.x, chart.y, 0, -101.0, 11.5, 7.5)
     return 1.15 * fine * region - 1.2 * gauss(chart.x, chart.y, 0, -94.0, 13.0, 3.5)
