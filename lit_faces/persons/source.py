@@ -16,6 +16,7 @@ from lit_faces.core.clips import ClipFaces, faces_of_clip, is_clip
 from lit_faces.core.facs import AU_INDEX, AU_KEYS, MAX_INTENSITY, NUM_AUS
 from lit_faces.core.landmarks import Box, FaceAnalyser
 from lit_faces.core.options import at_least, option
+from lit_faces.core.originals import Original, cut_original, original_of_crop, originals_of_clip
 from lit_faces.core.photos import load_photo, source_from_photo
 from lit_faces.core.sample import FaceBatch, FaceSample, collate
 from lit_faces.core.shipped import DETECTOR_HELP
@@ -88,6 +89,7 @@ class PersonSource:
         fits: K fitted faces; all share one identity.
         neutral: probability that the first picture is neutral.
         notes: what a user should know.
+        originals: the photographs of the K pictures at their own resolution.
     """
 
     name: str
@@ -97,6 +99,7 @@ class PersonSource:
     fits: list[FittedFace]
     neutral: float = float("nan")
     notes: list[str] = field(default_factory=list)
+    originals: list[Original] = field(default_factory=list)
 
     def nearest(self, pose: Tensor) -> Tensor:
         """For each asked pose (B, 3), the source picture whose head is turned most alike: int64 (B,)."""
@@ -241,7 +244,8 @@ def read_source(
         return _of_clip(path, faces_of_clip(path, size, face, analyser=analyser), model, read, au, frames)
     sample = source_from_photo(path, size, face, analyser)
     _check_visible(path, sample, analyser)
-    return source_of_faces(collate([sample]), model, read, au, str(path), sample.provenance["sha256"])
+    found = source_of_faces(collate([sample]), model, read, au, str(path), sample.provenance["sha256"])
+    return replace(found, originals=[cut_original(load_photo(path), tuple(sample.provenance["crop"]))])
 
 
 def source_of_faces(
@@ -263,7 +267,8 @@ def source_of_faces(
     notes = [_au_note(level[0], float(neutral[0]), au)]
     if bool(fit.wrong.any()):
         notes.append(f"{int(fit.wrong.sum())} landmarks did not fit and were replaced")
-    return PersonSource(_name(photo, name), "photo", sha256, faces, [fit], float(neutral[0]), notes)
+    originals = [original_of_crop(photo.image[0])]
+    return PersonSource(_name(photo, name), "photo", sha256, faces, [fit], float(neutral[0]), notes, originals)
 
 
 def _of_clip(path: Path, found: ClipFaces, model: LandmarkModel, read: Reader, au: str, frames: int) -> PersonSource:
@@ -306,7 +311,10 @@ def _of_clip(path: Path, found: ClipFaces, model: LandmarkModel, read: Reader, a
         batch.select(picked), landmarks=torch.stack([fit.landmarks for fit in sources]), au_intensity=level[picked]
     )
     sha = found.samples[0].provenance["sha256"]
-    return PersonSource(path.stem, "clip", sha, faces, sources, float(neutral[first]), notes)
+    places = {one.frame: tuple(one.provenance["crop"]) for one in found.samples}
+    cut = originals_of_clip(path, {int(n): places[int(n)] for n in faces.frame})
+    originals = [cut[int(n)] for n in faces.frame]
+    return PersonSource(path.stem, "clip", sha, faces, sources, float(neutral[first]), notes, originals)
 
 
 def sharpness(image: Tensor) -> float:

@@ -15,6 +15,7 @@ from lit_faces.fitting.landmark_model import LandmarkModel
 from lit_faces.fitting.retarget import FittedFace, own_expression
 from lit_faces.photohead import inside, layers, lids, scenes
 from lit_faces.photohead.fitting import MeshFit, fit_mesh
+from lit_faces.photohead.honesty import doubts
 from lit_faces.photohead.layers import LINEAR, NEAREST, sample, smooth
 from lit_faces.photohead.light import Light, display, fit_light, linear
 from lit_faces.photohead.mesh import COLUMNS, ROWS, Posed, face_mesh
@@ -217,9 +218,23 @@ class PhotoHead:
         faces = len(self.mesh.triangles)
         state = _State(self, seen, seen.face(faces), target, camera, xy, right, left, share, view, gaze, scene)
         result = state.picture()
+        state.uncertain += doubts(self.fit, self.shows_teeth, right, left, pose)
+        return Picture(result, self._landmarks(target, view), state.uncertain)
+
+    def landmarks_of(self, au: Tensor, left: Tensor, pose: Tensor) -> Floats:
+        """Landmarks (68, 2) of the picture that :meth:`render` makes for the same arguments."""
+        share = float(own_expression(self.fit.au, 0.5 * (au + left)[None])[0])
+        return self._landmarks(self.fit.target(au, left, share), self.fit.view(pose.float(), self.inner))
+
+    def _landmarks(self, target: Posed, view: View) -> Floats:
         points = view.project(view.to_camera(self.mesh.landmarks(target.vertices)[None]))[0]
-        landmarks = ((points + 0.5) * (self.size / self.inner) - 0.5).numpy()
-        return Picture(result, landmarks.astype(np.float32), state.uncertain)
+        return np.asarray(((points + 0.5) * (self.size / self.inner) - 0.5).numpy(), np.float32)
+
+    @property
+    def shows_teeth(self) -> bool:
+        """Whether the photo shows the inside of the mouth."""
+        width = float(np.linalg.norm(self.landmarks_xy[54] - self.landmarks_xy[48]))
+        return self.teeth.gap > 0.05 * width
 
     @cached_property
     def person(self) -> Floats:
@@ -441,7 +456,8 @@ def _shrunk(photo: NDArray[np.uint8], crop: tuple[float, float, float], size: in
     whole = int(side / size / more)
     if whole > 1:  # a photograph of many megapixels: whole pixels first
         height, width = (n // whole * whole for n in photo.shape[:2])
-        photo = cv2.resize(photo[:height, :width], (width // whole, height // whole), interpolation=cv2.INTER_AREA)
+        small = cv2.resize(photo[:height, :width], (width // whole, height // whole), interpolation=cv2.INTER_AREA)
+        photo = np.asarray(small, np.uint8)
         cx, cy, side = (cx + 0.5) / whole - 0.5, (cy + 0.5) / whole - 0.5, side / whole
     n = (size + 2 * pad) * more
     step = side / size / more
