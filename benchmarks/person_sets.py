@@ -26,10 +26,11 @@ from lit_faces.core.landmarks import FaceAnalyser
 from lit_faces.core.sample import FaceBatch
 from lit_faces.fitting.landmark_model import LandmarkModel
 from lit_faces.fitting.retarget import fit_photo, retarget
+from lit_faces.persons.intensities import likely_intensities, seen_in_landmarks
 from lit_faces.persons.maker import Attempt, SetMaker, Settings
 from lit_faces.persons.plan import balanced, make_plan
 from lit_faces.persons.report import BALANCE, agreement, contact_sheet, summarise
-from lit_faces.persons.source import likely_intensities, read_source, seen_in_landmarks, source_of_faces
+from lit_faces.persons.source import read_source, source_of_faces
 from lit_faces.rendering.renderer import FaceRenderer
 from lit_faces.tasks.au_detector import load_detector
 

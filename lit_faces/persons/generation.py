@@ -66,7 +66,7 @@ class SetOptions:
     generator: str = option(PHOTO_HEAD, GENERATOR_HELP)
     size: int | None = option(None, "side of the pictures, pixels: 128 to 512 (default: 256; 128 if learnt)")
     judge: str = option("packaged", JUDGE_HELP)
-    attempts: int = option(8, "for each picture, at most")
+    attempts: int | None = option(None, "for each picture, at most (default: 3; 8 of a learnt generator)")
     labels: str = option("agreed", ", ".join(LABELS))
     max_nme: float = option(_LIMITS.nme, "landmark error")
     max_identity: float = option(_LIMITS.identity, "distance from the source")
@@ -99,13 +99,18 @@ class SetOptions:
         return Settings(
             self.generator,
             self.judge,
-            self.attempts,
+            self.most_attempts,
             self.labels,
             self.verify,
             limits,
             "cpu" if self.generator == PHOTO_HEAD else device_of(self.accelerator),
             self.size,
         )
+
+    @property
+    def most_attempts(self) -> int:
+        """How often a picture is asked for: a photo head shows what is asked at once, or never."""
+        return self.attempts if self.attempts is not None else 3 if self.generator == PHOTO_HEAD else 8
 
     def make_plan(self) -> Plan:
         """The plan.
@@ -142,7 +147,7 @@ class SetOptions:
             "seed",
             "size",
         )
-        return {name: getattr(self, name) for name in names}
+        return {**{name: getattr(self, name) for name in names}, "attempts": self.most_attempts}
 
 
 @dataclass

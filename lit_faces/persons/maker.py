@@ -68,8 +68,8 @@ class Settings:
             raise ValueError(f"--size: expected {SIZES[0]} to {SIZES[1]} pixels, got {self.size}")
         if self.generator != PHOTO_HEAD and self.size != NETWORK_SIZE:
             raise ValueError(
-                f"--size: a learnt generator makes pictures of {NETWORK_SIZE} pixels, got {self.size}; leave it out, or "
-                f"take --generator {PHOTO_HEAD}"
+                f"--size: a learnt generator makes pictures of {NETWORK_SIZE} pixels, got {self.size}; leave it out, "
+                f"or take --generator {PHOTO_HEAD}"
             )
 
     def pixels(self, source: PersonSource) -> int:

@@ -27,14 +27,13 @@ from lit_faces.core.csv_files import read_own
 from lit_faces.core.facs import AU_INDEX, EMOTION_INDEX, NUM_AUS
 from lit_faces.core.inputs import read_file
 from lit_faces.core.landmarks import FaceAnalyser
-from lit_faces.core.photos import source_from_photo
+from lit_faces.core.photos import photographs_in, source_from_photo
 from lit_faces.core.tables import TABLE, LabelRow, picture_path, read_table
 from lit_faces.fitting.landmark_model import LandmarkModel
 from lit_faces.fitting.retarget import FittedFace, fit_photo, refusal
 
 _LOG = logging.getLogger(__name__)
 
-ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".heic", ".avif")
 FIT_SIZE = 256  # pixels: side of the crop in which faces are fitted
 _SMILE, _PARTED = 0.8, 0.09  # AU12 of the fit, and lip gap over the outer-eye distance, of faces that do not rest
 
@@ -129,9 +128,8 @@ def _candidates(folder: Path) -> tuple[list[_Candidate], list[str]]:
     table = folder / TABLE
     if table.is_file():
         return _of_table(table)
-    paths = [path for path in sorted(folder.rglob("*")) if path.suffix.lower() in ENDINGS and path.is_file()]
     found = []
-    for path in paths:
+    for path in photographs_in(folder, below=True):
         above = path.relative_to(folder).parent
         found.append(_Candidate(path, path.stem if above == Path() else above.as_posix(), None, False, {}))
     return found, []

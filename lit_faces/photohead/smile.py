@@ -74,7 +74,7 @@ class Smile:
 
 
 def luminance(head: PhotoHead) -> tuple[Floats, NDArray[np.bool_]]:
-    """Log luminance of the skin under each vertex (V,), without the light that the mesh explains, and where it is seen."""
+    """Log luminance of the skin under each vertex (V,) without the light that the mesh explains, and where it is seen."""
     import cv2
 
     log = np.log(np.maximum(linear(head._crop(head.photo)) @ LUMA, 1e-3)).astype(np.float32)
