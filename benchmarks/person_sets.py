@@ -26,10 +26,11 @@ from lit_faces.core.landmarks import FaceAnalyser
 from lit_faces.core.sample import FaceBatch
 from lit_faces.fitting.landmark_model import LandmarkModel
 from lit_faces.fitting.retarget import fit_photo, retarget
-from lit_faces.persons.maker import Attempt, SetMaker, Settings, picture
+from lit_faces.persons.intensities import likely_intensities, seen_in_landmarks
+from lit_faces.persons.maker import Attempt, SetMaker, Settings
 from lit_faces.persons.plan import balanced, make_plan
 from lit_faces.persons.report import BALANCE, agreement, contact_sheet, summarise
-from lit_faces.persons.source import likely_intensities, read_source, seen_in_landmarks, source_of_faces
+from lit_faces.persons.source import read_source, source_of_faces
 from lit_faces.rendering.renderer import FaceRenderer
 from lit_faces.tasks.au_detector import load_detector
 
@@ -215,7 +216,7 @@ def photographs(folder: Path, n: int, out: Path | None) -> None:
         attempts, kept, _ = maker.make(list(range(n)))
         first = [a for a in attempts if a.attempt == 0]
         pose, au = plan.ask(range(n))
-        images, _, _ = picture(maker.generator, model, source, pose, au)
+        images = maker.painter.paint(pose, au).images
         found = analyser.batch_embeddings(images)
         own = analyser.batch_embeddings(source.faces.image, source.faces.landmarks).mean(0)
         distance = (found - own).norm(dim=1).numpy()

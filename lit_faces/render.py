@@ -30,7 +30,9 @@ def build_parser() -> argparse.ArgumentParser:
         command.add_argument("--size", type=int, default=128, help="side of the pictures, pixels (multiple of 8)")
         command.add_argument("--seed", type=int, default=0, help="another seed, other people")
         command.add_argument(
-            "--head", default="parametric", help="parametric, or ict:PATH (a checkout of ICT-FaceKit or its npz)"
+            "--head",
+            default="parametric",
+            help="parametric, photo:DIR (photographs of resting faces), or ict:PATH (a checkout of ICT-FaceKit)",
         )
         command.add_argument("--yaw-limit", type=float, default=25.0, help="largest yaw, degrees")
         command.add_argument("--device", default="cpu")
@@ -50,7 +52,7 @@ class RenderOptions:
         out: folder to write to.
         size: side of the pictures, pixels.
         seed: another seed, other people.
-        head: ``parametric``, ``ict:PATH`` or another family of heads.
+        head: ``parametric``, ``photo:DIR``, ``ict:PATH`` or another family of heads.
         yaw_limit: largest yaw, degrees.
         device: to render on.
         n: pictures.

@@ -29,15 +29,20 @@ _SMALL = 800  # pixels: smaller pictures are searched at double size where no fa
 
 @dataclass
 class Sighting:
-    """A face in a frame of a clip: its crop uint8 (3, S, S), the landmarks in it, and the crop's side in the frame."""
+    """A face in a frame of a clip: its crop uint8 (3, S, S), the landmarks in it, the crop's centre and side."""
 
     frame: int
     seconds: float
     box: Box
     crop: torch.Tensor
     landmarks: torch.Tensor
-    side: float
+    place: tuple[float, float, float]
     person: int = -1
+
+    @property
+    def side(self) -> float:
+        """Of the crop, pixels of the frame."""
+        return self.place[2]
 
 
 @dataclass
@@ -93,15 +98,23 @@ class ClipFaces:
             made: uint8 (n, 3, S, S), one of each sample.
 
         Returns:
-            uint8 (rows, 3, S, 2 S).
+            uint8 (rows, 3, S, 2 S), S as made.
         """
         rows, last = [], 0
         for look in self.looks:
             last = last if look.sample is None else look.sample
             seen = self.samples[last].image if look.sample is not None else look.picture
-            left = torch.full_like(made[last], _GREY) if seen is None else seen
+            left = torch.full_like(made[last], _GREY) if seen is None else _enlarged(seen, made.shape[-1])
             rows.append(torch.cat([left, made[last]], 2))
         return torch.stack(rows)
+
+
+def _enlarged(picture: torch.Tensor, size: int) -> torch.Tensor:
+    """A square picture uint8 (3, S, S) at another size."""
+    if picture.shape[-1] == size:
+        return picture
+    found = torch.nn.functional.interpolate(picture[None].float(), (size, size), mode="bicubic", align_corners=False)
+    return found[0].round().clamp(0, 255).to(torch.uint8)
 
 
 def is_clip(path: Path | str) -> bool:
@@ -216,8 +229,8 @@ def _look(
             if box.score >= SURE_SCORE:
                 points = analyser.landmarks(picture, box)
                 crop, marks = align_crop(picture, points, size)
-                side = float(crop_frame(points)[2])
-                found.append(Sighting(frame.number, frame.seconds, box, crop, marks, side))
+                cx, cy, side = (float(value) for value in crop_frame(points))
+                found.append(Sighting(frame.number, frame.seconds, box, crop, marks, (cx, cy, side)))
     return found, looks, cuts, lost
 
 
@@ -229,6 +242,7 @@ def _samples(path: Path, chosen: list[Sighting]) -> list[FaceSample]:
     for seen in chosen:
         if seen.side >= MIN_FACE:
             about = {"clip": path.name, "sha256": sha, "frame": seen.frame, "score": round(seen.box.score, 3)}
+            about["crop"] = [round(value, 3) for value in seen.place]
             samples.append(
                 FaceSample(
                     seen.crop, seen.landmarks, subject=path.stem, source="clip", frame=seen.frame, provenance=about

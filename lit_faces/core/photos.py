@@ -13,7 +13,19 @@ from lit_faces.core.sample import FaceSample
 MIN_FACE = 64  # pixels, side of the aligned crop
 SURE_SCORE = 0.35  # a further detection below it is taken for a false alarm
 
+#: Endings of the names of photographs in a folder; what a file is, its content says.
+ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".heic", ".avif")
+
 load_photo = load_picture  # the name that a photo's user looks for
+
+
+def photographs_in(folder: Path, below: bool = False) -> list[Path]:
+    """Files of a folder whose names end as photographs' do, in the order of their names; ``below``: in its folders too.
+
+    Hidden files (``._anna.jpg`` of a Mac's archive) are none.
+    """
+    found = folder.rglob("*") if below else folder.iterdir()
+    return sorted(p for p in found if p.suffix.lower() in ENDINGS and not p.name.startswith(".") and p.is_file())
 
 
 def source_from_photo(

@@ -1,9 +1,10 @@
 """The weights that the package carries: the one place that knows their file names.
 
-Two words stand for them on the command line and in experiments, and mean the same everywhere:
+Three words stand for them on the command line and in experiments, and mean the same everywhere:
 
 * ``generic`` (of a detector): the AU detector that adapting starts from. It *began* from the critic's weights
   (docs/science.md) and has been trained on other people and pictures since.
+* ``photohead`` (of a generator): no weights; the photo itself is moved (:mod:`lit_faces.photohead`).
 * ``packaged`` (of a judge): the independent network that measures what was generated; of a generator: the fused base.
   ``load_detector("packaged")`` is therefore the *judge*, not the detector.
 
@@ -23,7 +24,8 @@ FISHER = WEIGHTS / "detector_fisher.safetensors"  # of GENERIC, on the people it
 Kind = Literal["generator", "detector", "judge", "critic"]
 #: What an option of a command takes, for its help.
 DETECTOR_HELP = "AU detector (.safetensors); generic: the shipped one; packaged: the shipped judge"
-GENERATOR_HELP = "weights (.safetensors); packaged: the shipped fused base"
+PHOTO_HEAD = "photohead"
+GENERATOR_HELP = "photohead: the photo itself, moved; packaged: the shipped fused base; or weights"
 JUDGE_HELP = "who verifies: weights; packaged: the shipped judge"
 _BY_WORD: dict[tuple[str, str], Path] = {
     ("generator", "packaged"): WEIGHTS / "base_fused.safetensors",
@@ -93,7 +95,7 @@ def weights_code(kind: Kind, option: Path | str) -> str:
         kind: what is wanted.
         option: see :func:`weights_path`.
     """
-    if (kind, str(option)) in _BY_WORD:
+    if (kind, str(option)) in _BY_WORD or (kind, str(option)) == ("generator", PHOTO_HEAD):
         return str(option)
     path = Path(option)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()[:12] if path.is_file() else "unknown"

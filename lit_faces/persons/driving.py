@@ -14,12 +14,12 @@ from lit_faces.core.provenance import statement, text_chunks
 from lit_faces.core.sample import collate
 from lit_faces.core.video import write_video
 from lit_faces.fitting.landmark_model import LandmarkModel
-from lit_faces.persons.generators import load_generator
-from lit_faces.persons.maker import drive_pictures
+from lit_faces.persons.painters import drive_pictures, painter_of
 from lit_faces.persons.source import PersonSource, acting
 from lit_faces.rendering.sheets import save_grid
 from lit_faces.tasks.au_detector import load_detector
 
+_SHARP = 256  # pixels: smaller pictures are shown twice as large
 _SHOWN = 10  # frames of driven.png
 
 
@@ -59,28 +59,32 @@ def notes_of(clip: ClipFaces) -> list[str]:
     return [f"--drive: {note}" for note in [*lost, *clip.notes]]
 
 
-def drive(clip: ClipFaces, source: PersonSource, out: Path, generator: str, detector: str) -> Path:
+def drive(clip: ClipFaces, source: PersonSource, out: Path, generator: str, detector: str, size: int) -> Path:
     """Let the person act like the clip.
 
     Args:
         clip: the acting person.
         source: whose face is shown.
         out: folder for ``driven.webm`` and ``driven.png``.
-        generator: weights, or ``packaged``.
+        generator: see :func:`lit_faces.persons.painters.painter_of`.
         detector: reads the acting person's AUs.
+        size: side of the pictures, pixels.
 
     Returns:
         The video.
     """
     faces = collate(clip.samples)
-    fits, level = acting(faces, LandmarkModel(), load_detector(detector).predict_au)
-    made = drive_pictures(load_generator(generator), source, fits, level)
-    side = functional.interpolate(clip.beside(made).float(), scale_factor=2, mode="bicubic")
+    model = LandmarkModel()
+    fits, level = acting(faces, model, load_detector(detector).predict_au)
+    made = drive_pictures(painter_of(source, generator, model, size), source, fits, level)
+    beside = clip.beside(made).float()
+    side = beside if size >= _SHARP else functional.interpolate(beside, scale_factor=2, mode="bicubic")
     video = write_video(
         out / "driven.webm", side.round().clamp(0, 255).to(torch.uint8), [look.seconds for look in clip.looks],
         clip.duration, statement(source.sha256),
     )  # fmt: skip
     pick = torch.linspace(0, len(made) - 1, min(_SHOWN, len(made))).round().long()
-    rows = torch.cat([faces.image[pick], made[pick]])
+    acted = clip.beside(made)[[row for row, look in enumerate(clip.looks) if look.sample is not None]]
+    rows = torch.cat([acted[pick, :, :, :size], made[pick]])
     save_grid(rows, len(pick), out / "driven.png", ["clip", source.name[:10]], [], text_chunks(source.sha256))
     return video

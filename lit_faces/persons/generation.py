@@ -25,10 +25,11 @@ from lit_faces.core.devices import device_of
 from lit_faces.core.files import locked
 from lit_faces.core.labelled import read_labelled
 from lit_faces.core.options import at_least, check_out, one_of, option
-from lit_faces.core.shipped import GENERATOR_HELP, JUDGE_HELP
+from lit_faces.core.shipped import GENERATOR_HELP, JUDGE_HELP, PHOTO_HEAD
 from lit_faces.persons.driving import DriveOptions, drive, notes_of
 from lit_faces.persons.generators import load_generator
 from lit_faces.persons.maker import Attempt, Settings
+from lit_faces.persons.painters import refuse_closed_eyes
 from lit_faces.persons.plan import PLANS, Plan, make_plan, prior_of
 from lit_faces.persons.report import Figures, summarise, write_report
 from lit_faces.persons.sets import Progress, write_set
@@ -62,9 +63,10 @@ class SetOptions:
     n: int = option(300, "pictures wanted")
     plan: str = option("balanced", ", ".join(PLANS))
     prior: Path | None = option(None, "labelled set whose AU combinations the plan natural follows")
-    generator: str = option("packaged", GENERATOR_HELP)
+    generator: str = option(PHOTO_HEAD, GENERATOR_HELP)
+    size: int | None = option(None, "side of the pictures, pixels: 128 to 512 (default: 256; 128 if learnt)")
     judge: str = option("packaged", JUDGE_HELP)
-    attempts: int = option(8, "for each picture, at most")
+    attempts: int | None = option(None, "for each picture, at most (default: 3; 8 of a learnt generator)")
     labels: str = option("agreed", ", ".join(LABELS))
     max_nme: float = option(_LIMITS.nme, "landmark error")
     max_identity: float = option(_LIMITS.identity, "distance from the source")
@@ -95,8 +97,20 @@ class SetOptions:
         """What the pictures depend on besides person and plan."""
         limits = Tolerances(focus=self.focus, leak=self.max_leak, nme=self.max_nme, identity=self.max_identity)
         return Settings(
-            self.generator, self.judge, self.attempts, self.labels, self.verify, limits, device_of(self.accelerator)
+            self.generator,
+            self.judge,
+            self.most_attempts,
+            self.labels,
+            self.verify,
+            limits,
+            "cpu" if self.generator == PHOTO_HEAD else device_of(self.accelerator),
+            self.size,
         )
+
+    @property
+    def most_attempts(self) -> int:
+        """How often a picture is asked for: a photo head shows what is asked at once, or never."""
+        return self.attempts if self.attempts is not None else 3 if self.generator == PHOTO_HEAD else 8
 
     def make_plan(self) -> Plan:
         """The plan.
@@ -113,14 +127,27 @@ class SetOptions:
         Raises:
             ValueError, OSError: names the file.
         """
-        load_generator(self.generator)
+        if self.generator != PHOTO_HEAD:
+            load_generator(self.generator)
         if self.verify:
             load_detector(self.judge)
 
     def tracked(self) -> dict[str, Any]:
         """The options that say nothing of who it is, nor where anything lies."""
-        names = ("n", "plan", "attempts", "labels", "max_nme", "max_identity", "max_leak", "focus", "verify", "seed")
-        return {name: getattr(self, name) for name in names}
+        names = (
+            "n",
+            "plan",
+            "attempts",
+            "labels",
+            "max_nme",
+            "max_identity",
+            "max_leak",
+            "focus",
+            "verify",
+            "seed",
+            "size",
+        )
+        return {**{name: getattr(self, name) for name in names}, "attempts": self.most_attempts}
 
 
 @dataclass
@@ -209,7 +236,7 @@ def generate(
         made = make_set(source, plan, options, out, progress)
         _, made.page = write_report(out, source, plan, made.attempts)
         if clip is not None:
-            made.driven = drive(clip, source, out, options.generator, person.detector)
+            made.driven = drive(clip, source, out, options.generator, person.detector, options.settings.pixels(source))
         made.seconds = time.monotonic() - began
         made.flat = {
             **made.figures.flat(), "run/seconds": made.seconds, "run/source_sha256": source.sha256,
@@ -227,6 +254,8 @@ def prepare(person: PersonOptions, options: SetOptions, out: Path, tell: Tell) -
     plan = options.make_plan()
     options.check_weights()
     source = read_person(person)
+    if options.generator == PHOTO_HEAD:
+        refuse_closed_eyes(source)
     for note in [*source.notes, *plan.notes]:
         tell(note)
     return plan, source

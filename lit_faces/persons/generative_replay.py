@@ -18,7 +18,7 @@ from lit_faces.core.sample import FaceBatch, joined
 from lit_faces.fitting.landmark_model import LandmarkModel
 from lit_faces.fitting.retarget import fit_photo
 from lit_faces.persons.generators import load_generator
-from lit_faces.persons.maker import picture
+from lit_faces.persons.painters import picture
 from lit_faces.persons.plan import Plan, balanced
 from lit_faces.persons.source import PersonSource
 from lit_faces.tasks.reenactment import ReenactmentGAN

@@ -1,6 +1,7 @@
-"""Makes the pictures of a person's set: asks the generator, has each picture judged, labels what is kept.
+"""Makes the pictures of a person's set: asks the painter, has each picture judged, labels what is kept.
 
-Each slot of the plan is asked up to ``attempts`` times, until a picture passes. What comes out depends on (source,
+The painter is a learnt generator or the photograph itself (:mod:`lit_faces.persons.painters`). Each slot of the plan is
+asked up to ``attempts`` times, until a picture passes. What comes out depends on (source,
 plan, settings, weights) alone. :mod:`lit_faces.persons.sets` keeps it on disk.
 """
 
@@ -10,21 +11,21 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
+import torch.nn.functional as functional
 from torch import Tensor
 
 from lit_faces.core.facs import occurrence
+from lit_faces.core.geometry import resize_landmarks
 from lit_faces.core.landmarks import FaceAnalyser
 from lit_faces.core.options import at_least, one_of
-from lit_faces.core.sample import FaceBatch, to_uint8
-from lit_faces.core.shipped import weights_code
+from lit_faces.core.sample import FaceBatch
+from lit_faces.core.shipped import PHOTO_HEAD, weights_code
 from lit_faces.fitting.landmark_model import LandmarkModel
-from lit_faces.fitting.retarget import FittedFace, retarget
-from lit_faces.persons.generators import load_generator
+from lit_faces.persons.painters import NETWORK_SIZE, PHOTO_SIZE, SIZES, Painter, painter_of
 from lit_faces.persons.plan import Plan
 from lit_faces.persons.source import PersonSource
 from lit_faces.persons.verify import LABELS, Tolerances, Verdicts, Verifier, labels_of
 from lit_faces.tasks.au_detector import load_detector
-from lit_faces.tasks.reenactment import ReenactmentGAN
 
 _BATCH = 20
 
@@ -34,13 +35,14 @@ class Settings:
     """How a set is made.
 
     Attributes:
-        generator: weights of the generator, or ``packaged``.
+        generator: ``photohead``, weights of a generator, or ``packaged``.
         judge: weights of the judge, or ``packaged``.
         attempts: how often a slot is asked, at most.
         labels: ``asked``, ``achieved`` or ``agreed``, see :func:`lit_faces.persons.verify.labels_of`.
         verify: whether pictures are judged at all; without it every first attempt is kept, labelled as asked.
         tolerances: what is let through.
         device: where the generator and the judge run.
+        size: side of a photo head's pictures, pixels; None: 256. A learnt generator's are as large as its source.
     """
 
     generator: str = "packaged"
@@ -50,6 +52,7 @@ class Settings:
     verify: bool = True
     tolerances: Tolerances = field(default_factory=Tolerances)
     device: str = "cpu"
+    size: int | None = None
 
     def __post_init__(self) -> None:
         """Refuse what cannot be.
@@ -59,6 +62,21 @@ class Settings:
         """
         at_least("attempts", self.attempts, 1)
         one_of("labels", self.labels, LABELS)
+        if self.size is None:
+            return
+        if self.generator == PHOTO_HEAD and not SIZES[0] <= self.size <= SIZES[1]:
+            raise ValueError(f"--size: expected {SIZES[0]} to {SIZES[1]} pixels, got {self.size}")
+        if self.generator != PHOTO_HEAD and self.size != NETWORK_SIZE:
+            raise ValueError(
+                f"--size: a learnt generator makes pictures of {NETWORK_SIZE} pixels, got {self.size}; leave it out, "
+                f"or take --generator {PHOTO_HEAD}"
+            )
+
+    def pixels(self, source: PersonSource) -> int:
+        """Side of the pictures that are made of a source."""
+        if self.generator != PHOTO_HEAD:
+            return int(source.faces.image.shape[-1])
+        return PHOTO_SIZE if self.size is None else self.size
 
 
 @dataclass
@@ -75,6 +93,7 @@ class Attempt:
     nme: float
     distance: float
     reason: str
+    uncertain: str = ""
 
     @property
     def kept(self) -> bool:
@@ -89,7 +108,7 @@ class SetMaker:
         source: the person.
         plan: what to ask.
         settings: how.
-        generator: in place of ``settings.generator``, loaded.
+        painter: in place of the one that ``settings.generator`` names.
         judge: in place of ``settings.judge``: pictures to intensities.
         analyser: dlib, where it is loaded already.
     """
@@ -99,14 +118,15 @@ class SetMaker:
         source: PersonSource,
         plan: Plan,
         settings: Settings,
-        generator: ReenactmentGAN | None = None,
+        painter: Painter | None = None,
         judge: Callable[[Tensor], Tensor] | None = None,
         analyser: FaceAnalyser | None = None,
     ) -> None:
         self.source, self.plan, self.settings = source, plan, settings
         self.generator_code = weights_code("generator", settings.generator)
-        self.model = LandmarkModel()
-        self.generator = (load_generator(settings.generator) if generator is None else generator).to(settings.device)
+        if painter is None:
+            painter = painter_of(source, settings.generator, LandmarkModel(), settings.pixels(source), settings.device)
+        self.painter = painter
         self.verifier: Verifier | None = None
         if settings.verify:
             if judge is None:
@@ -141,22 +161,31 @@ class SetMaker:
 
     def _attempt(self, slots: list[int], number: int) -> tuple[Tensor, list[Attempt]]:
         pose, au = self.plan.ask(slots, number)
-        images, landmarks, source = picture(self.generator, self.model, self.source, pose, au)
+        made = self.painter.paint(pose, au)
         lead = self.plan.lead[slots]
         if self.verifier is None:
             unknown = torch.full((len(slots),), float("nan"))
             verdicts = Verdicts(au, torch.zeros(len(slots)), unknown, unknown, [""] * len(slots))
         else:
-            verdicts = self.verifier(images, landmarks, au, lead, source)
+            small, landmarks = self._as_judged(made.images, made.landmarks)
+            verdicts = self.verifier(small, landmarks, au, lead, made.source)
         found = [
             Attempt(
-                slot, self.plan.cell[slot], number, int(source[k]), _rounded(pose[k]), _rounded(au[k]),
+                slot, self.plan.cell[slot], number, int(made.source[k]), _rounded(pose[k]), _rounded(au[k]),
                 _rounded(verdicts.achieved[k]), round(float(verdicts.nme[k]), 4), round(float(verdicts.distance[k]), 4),
-                verdicts.reason[k],
+                made.refused[k] or verdicts.reason[k], made.uncertain[k],
             )
             for k, slot in enumerate(slots)
         ]  # fmt: skip
-        return images, found
+        return made.images, found
+
+    def _as_judged(self, images: Tensor, landmarks: Tensor) -> tuple[Tensor, Tensor]:
+        """Pictures as large as the source's crops: the judge and the limits were made for that size."""
+        size, own = self.source.faces.image.shape[-1], images.shape[-1]
+        if size == own:
+            return images, landmarks
+        small = functional.interpolate(images.float(), (size, size), mode="bilinear", antialias=True)
+        return small.round().clamp(0, 255).to(torch.uint8), resize_landmarks(landmarks, size / own)
 
     def batch(self, attempts: list[Attempt], kept: dict[int, Tensor]) -> FaceBatch:
         """The kept pictures with their labels, in the order of their slots."""
@@ -169,11 +198,10 @@ class SetMaker:
         how = self.settings.labels if self.settings.verify else "asked"
         labels = labels_of(asked, achieved, how, self.settings.tolerances)
         slots = [attempt.slot for attempt in good]
-        fits = [self.source.fits[attempt.source] for attempt in good]
         return FaceBatch(
             image=torch.stack([kept[slot] for slot in slots]),
             landmarks=torch.cat(
-                [retarget(self.model, fit, pose[k : k + 1], asked[k : k + 1]) for k, fit in enumerate(fits)]
+                [self.painter.landmarks(a.source, pose[k : k + 1], asked[k : k + 1]) for k, a in enumerate(good)]
             ),
             au_intensity=labels,
             au_occurrence=occurrence(labels),
@@ -187,57 +215,3 @@ class SetMaker:
 
 def _rounded(values: Tensor) -> list[float]:
     return [round(float(value), 3) for value in values]
-
-
-@torch.inference_mode()
-def picture(
-    generator: ReenactmentGAN, model: LandmarkModel, source: PersonSource, pose: Tensor, au: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Pictures of a person in other poses with other AUs.
-
-    Args:
-        generator: of :func:`lit_faces.persons.generators.load_generator`.
-        model: the landmark model.
-        source: the person; each picture is made from the source whose pose is nearest.
-        pose: float (B, 3), degrees.
-        au: float (B, 19), 0..5.
-
-    Returns:
-        Pictures uint8 (B, 3, S, S), the landmarks that were asked (B, 68, 2), and which source was used (B,).
-    """
-    nearest = source.nearest(pose)
-    landmarks = torch.empty(len(pose), 68, 2)
-    for number in nearest.unique().tolist():
-        rows = (nearest == number).nonzero()[:, 0]
-        landmarks[rows] = retarget(model, source.fits[number], pose[rows], au[rows])
-    return render(generator, source.faces.select(nearest), landmarks, au), landmarks, nearest
-
-
-@torch.inference_mode()
-def render(generator: ReenactmentGAN, faces: FaceBatch, landmarks: Tensor, au: Tensor) -> Tensor:
-    """Pictures uint8 (B, 3, S, S) of faces (B,) as asked, a few at a time."""
-    made = []
-    for start in range(0, len(au), _BATCH):
-        pick = slice(start, start + _BATCH)
-        made.append(to_uint8(generator.reenact(faces.select(pick), landmarks[pick], au[pick]).image).cpu())
-    return torch.cat(made)
-
-
-def drive_pictures(
-    generator: ReenactmentGAN, source: PersonSource, driver: list[FittedFace], au: Tensor, smooth: float = 1.0
-) -> Tensor:
-    """The person acting like somebody else: uint8 (T, 3, S, S).
-
-    Args:
-        generator: see :func:`picture`.
-        source: whose face.
-        driver: fitted frames of the acting person, in order.
-        au: float (T, 19), the driver's intensities.
-        smooth: filter over time, frames.
-    """
-    from lit_faces.fitting.retarget import drive
-
-    model = LandmarkModel()
-    _, level, landmarks = drive(model, source.fits[0], driver, au, smooth)
-    first = source.faces.select(torch.zeros(len(level), dtype=torch.int64))
-    return render(generator, first, landmarks, level)

@@ -37,7 +37,7 @@ from lit_faces.persons.maker import Attempt, SetMaker, Settings
 from lit_faces.persons.plan import Plan
 from lit_faces.persons.source import PersonSource
 
-VERSION = 1  # raise it when the same settings give other pictures
+VERSION = 2  # raise it when the same settings give other pictures
 CHUNK = 40
 _SHOWN_REJECTED, _SHOWN_CHUNKS = 3, 30  # rejected pictures of a chunk that are kept to look at, of the first chunks
 _SETTINGS = "settings.json"
@@ -97,7 +97,7 @@ def write_set(
     ]
     replace_file(out / "attempts.csv", _table(attempts))
     about = {
-        "name": "generated", "generated": True, "size": source.faces.image.shape[-1], "person": source.name,
+        "name": "generated", "generated": True, "size": settings.pixels(source), "person": source.name,
         "source": {"kind": source.kind, "sha256": source.sha256, "notes": source.notes},
         "plan": {"name": plan.name, "seed": plan.seed, "slots": len(plan)},
         "settings": _sayable(settings), "fingerprint": key, "attempts": len(attempts), "version": VERSION,
@@ -296,10 +296,36 @@ def write_chunk(maker: SetMaker, out: Path, number: int, slots: list[int], key: 
 
 
 def _table(attempts: list[Attempt]) -> bytes:
-    head = ["slot", "cell", "attempt", "kept", "reason", "nme", "identity_distance", "source", "yaw", "pitch", "roll"]
+    head = [
+        "slot",
+        "cell",
+        "attempt",
+        "kept",
+        "reason",
+        "uncertain",
+        "nme",
+        "identity_distance",
+        "source",
+        "yaw",
+        "pitch",
+        "roll",
+    ]
     columns = [*head, *(f"asked_{key}" for key in AU_KEYS), *(f"achieved_{key}" for key in AU_KEYS)]
     rows = (
-        [a.slot, a.cell, a.attempt, int(a.kept), a.reason, a.nme, a.distance, a.source, *a.pose, *a.asked, *a.achieved]
+        [
+            a.slot,
+            a.cell,
+            a.attempt,
+            int(a.kept),
+            a.reason,
+            a.uncertain,
+            a.nme,
+            a.distance,
+            a.source,
+            *a.pose,
+            *a.asked,
+            *a.achieved,
+        ]
         for a in attempts
     )
     return csv_bytes(columns, rows)

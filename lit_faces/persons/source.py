@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable
+import hashlib
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -12,35 +11,23 @@ import torch
 from torch import Tensor
 
 from lit_faces.core.alignment import mirror_landmarks, outer_eye_distance
-from lit_faces.core.clips import ClipFaces, faces_of_clip, is_clip
-from lit_faces.core.facs import AU_INDEX, AU_KEYS, MAX_INTENSITY, NUM_AUS
+from lit_faces.core.clips import SAME_PERSON, ClipFaces, faces_of_clip, is_clip
+from lit_faces.core.facs import MAX_INTENSITY
 from lit_faces.core.landmarks import Box, FaceAnalyser
 from lit_faces.core.options import at_least, option
-from lit_faces.core.photos import load_photo, source_from_photo
+from lit_faces.core.originals import Original, cut_original, original_of_crop, originals_of_clip
+from lit_faces.core.photos import load_photo, photographs_in, source_from_photo
 from lit_faces.core.sample import FaceBatch, FaceSample, collate
 from lit_faces.core.shipped import DETECTOR_HELP
 from lit_faces.fitting.landmark_model import LandmarkModel
 from lit_faces.fitting.retarget import FittedFace, fit_clip, refusal
+from lit_faces.persons.intensities import Reader, au_note, check_au, intensities, seen_in_landmarks
 from lit_faces.tasks.au_detector import load_detector
-
-#: Pictures uint8 (B, 3, S, S) to intensities (B, 19): a generic detector.
-Reader = Callable[[Tensor], Tensor]
 
 _LEAST_SCORE = 0.25  # of dlib's detector; whole faces measured: from 0.6, covered ones: up to 0.25
 _MOST_MIRROR = 0.045  # see mirror_error; whole faces measured: up to 0.032
-# What the generic detector reads where an AU is absent, root of the mean square over 300 rendered faces.
-_SPREAD = (
-    0.28, 0.34, 0.33, 0.33, 0.78, 0.16, 0.25, 0.45, 0.19, 0.31,
-    0.47, 0.68, 0.30, 0.26, 0.15, 0.25, 0.30, 0.1, 0.1,
-)  # fmt: skip
-_NEUTRAL, _ABSENT, _OUTLIER = 0.5, 0.8, 0.05  # priors: a neutral picture; an AU absent in another; a stray reading
-_SMILE = 0.8  # AU12 of the landmark fit beyond which it is sure; resting faces: 0.1 +- 0.2
-_SMILE_GAIN = 1.5  # the fit's prior pulls to 0
-_PARTED, _PARTED_LEVEL = 0.09, 2.5  # gap of the inner lips over the outer-eye distance; the AU25 that it says at least
-_EYES, _SHUT_LEVEL = (0.19, 0.12), 4.5  # aspect ratio of eyes that begin to shut, and that are shut; AU43 then
 _BLOCK = 60  # driving frames that are fitted together: more do not change the identity, and cost memory
 _FAR = 10.0  # degrees of yaw between two source frames of a clip
-_ASKED = re.compile(r"^(?:au)?0*(\d+)=(\d+(?:\.\d+)?)$", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -48,7 +35,7 @@ class PersonOptions:
     """Who it is.
 
     Attributes:
-        source: photo or clip of the person, from the front.
+        source: photo or clip of the person, from the front, or a folder with several photos of the person.
         face, name, source_au, detector: see their help.
     """
 
@@ -68,12 +55,13 @@ class PersonOptions:
             at_least("face", self.face, 0)
         if self.name is not None and not self.name.strip():
             raise ValueError("--name: expected a name, got nothing; leave it out to take the file's name")
-        _check_au(self.source_au)
+        check_au(self.source_au)
 
     @property
     def called(self) -> str:
         """The person's name."""
-        return self.name or Path(self.source).stem
+        source = Path(self.source)
+        return self.name or (source.resolve().name if source.is_dir() else source.stem)
 
 
 @dataclass
@@ -82,12 +70,13 @@ class PersonSource:
 
     Attributes:
         name: of the person: the file's name.
-        kind: ``photo`` or ``clip``.
+        kind: ``photo``, ``photos`` or ``clip``.
         sha256: of the file.
         faces: K source pictures, the best first: landmarks cleaned by the fit, ``au_intensity`` estimated.
         fits: K fitted faces; all share one identity.
         neutral: probability that the first picture is neutral.
         notes: what a user should know.
+        originals: the photographs of the K pictures at their own resolution.
     """
 
     name: str
@@ -97,91 +86,12 @@ class PersonSource:
     fits: list[FittedFace]
     neutral: float = float("nan")
     notes: list[str] = field(default_factory=list)
+    originals: list[Original] = field(default_factory=list)
 
     def nearest(self, pose: Tensor) -> Tensor:
         """For each asked pose (B, 3), the source picture whose head is turned most alike: int64 (B,)."""
         own = torch.stack([fit.pose for fit in self.fits])
         return (pose[:, None, :2] - own[None, :, :2]).square().sum(2).argmin(1)
-
-
-def likely_intensities(readings: Tensor) -> tuple[Tensor, Tensor]:
-    """Intensities of pictures that are often neutral, from a detector that errs from person to person.
-
-    Morphology looks like expression: a heavy cheek reads as AU6. A spike-and-slab prior says that half of all pictures
-    are neutral and that most AUs are absent in the others; readings that a resting face often gets are then taken for
-    what they mostly are.
-
-    Args:
-        readings: float (B, 19), 0..5.
-
-    Returns:
-        Expected intensities (B, 19), and the probability that a picture is neutral (B,).
-    """
-    spread = readings.new_tensor(_SPREAD)
-    resting = (1 - _OUTLIER) * 0.798 / spread * torch.exp(-0.5 * (readings / spread) ** 2)
-    resting = resting + _OUTLIER * torch.exp(-readings)
-    active = torch.where(readings > 0.5, 1.0, 0.3 + 1.4 * readings) / MAX_INTENSITY  # what is there is seldom read as 0
-    mixed = _ABSENT * resting + (1 - _ABSENT) * active
-    odds = resting.log().sum(1) - mixed.log().sum(1)
-    neutral = torch.sigmoid(odds + torch.logit(torch.tensor(_NEUTRAL)))
-    present = (1 - neutral)[:, None] * (1 - _ABSENT) * active / mixed
-    return readings * present, neutral
-
-
-def seen_in_landmarks(readings: Tensor, landmarks: Tensor, fits: list[FittedFace]) -> Tensor:
-    """Readings (B, 19), raised where landmarks show a smile, parted lips or closed eyes that the detector hardly sees.
-
-    A detector that was trained on rendered faces reads half of the smiles of photographs as weak, and closed eyes as
-    open; landmarks do not.
-
-    Args:
-        readings: float (B, 19), 0..5.
-        landmarks: float (B, 68, 2).
-        fits: B fits with free AUs.
-    """
-    found = readings.clone()
-    smile = torch.stack([fit.au[AU_INDEX[12]] for fit in fits])
-    sure = (_SMILE_GAIN * smile).clamp_max(MAX_INTENSITY) * (smile > _SMILE)
-    gap = (landmarks[:, 61:64] - landmarks[:, [67, 66, 65]]).norm(dim=2).mean(1) / outer_eye_distance(landmarks)
-    found[:, AU_INDEX[12]] = torch.maximum(found[:, AU_INDEX[12]], sure)
-    parted = _PARTED_LEVEL * (gap > _PARTED)
-    found[:, AU_INDEX[25]] = torch.maximum(found[:, AU_INDEX[25]], parted)
-    shut = _SHUT_LEVEL * ((_EYES[0] - eye_aspect_ratio(landmarks)) / (_EYES[0] - _EYES[1])).clamp(0.0, 1.0)
-    found[:, AU_INDEX[43]] = torch.maximum(found[:, AU_INDEX[43]], shut)
-    return found
-
-
-def eye_aspect_ratio(landmarks: Tensor) -> Tensor:
-    """Height over width of the eyes' openings (Soukupova and Cech 2016), both eyes' mean: (B, 68, 2) to (B,)."""
-    found = []
-    for first in (36, 42):
-        corner = landmarks[:, first : first + 6]
-        height = (corner[:, [1, 2]] - corner[:, [5, 4]]).norm(dim=2).mean(1)
-        found.append(height / (corner[:, 0] - corner[:, 3]).norm(dim=1))
-    return torch.stack(found).mean(0)
-
-
-def stated_intensities(text: str) -> Tensor:
-    """``"6=2,12=3.5"`` to intensities (19,), the others 0.
-
-    Raises:
-        ValueError: names what cannot be read.
-    """
-    au = torch.zeros(NUM_AUS)
-    for part in text.split(","):
-        found = _ASKED.match(part.strip())
-        if not found or int(found[1]) not in AU_INDEX or float(found[2]) > MAX_INTENSITY:
-            raise ValueError(
-                f"--source-au: cannot read {part.strip()!r}; expected auto, detector, neutral, or AU=INTENSITY with "
-                f"commas, such as 6=2,12=3.5 (intensity 0..5; AUs: {', '.join(map(str, AU_INDEX))})"
-            )
-        au[AU_INDEX[int(found[1])]] = float(found[2])
-    return au
-
-
-def _check_au(au: str) -> None:
-    if au not in ("auto", "detector", "neutral"):
-        stated_intensities(au)
 
 
 def mirror_error(picture: np.ndarray, box: Box, points: np.ndarray, analyser: FaceAnalyser) -> float:
@@ -218,17 +128,17 @@ def read_source(
     frames: int = 3,
     analyser: FaceAnalyser | None = None,
 ) -> PersonSource:
-    """A person from a photo or a clip.
+    """A person from a photo, a clip, or a folder of photos.
 
     Args:
-        path: photo or video.
+        path: photo, video, or folder with photos of the one person.
         size: side of the crops, pixels.
         model: the landmark model.
         read: a generic AU detector.
         face: which face or person, where there are several.
         au: AUs of the picture: ``auto`` (:func:`likely_intensities`), ``detector``, ``neutral``, or stated
             (``6=2,12=3``).
-        frames: source pictures that are taken from a clip, at most.
+        frames: source pictures that are taken from a clip or a folder, at most.
         analyser: finds the faces.
 
     Raises:
@@ -236,12 +146,15 @@ def read_source(
     """
     path = Path(path)
     analyser = FaceAnalyser() if analyser is None else analyser
-    _check_au(au)
+    check_au(au)
+    if path.is_dir():
+        return _of_photos(path, _photos_of(path, size, face, analyser), model, read, au, frames, analyser)
     if is_clip(path):
         return _of_clip(path, faces_of_clip(path, size, face, analyser=analyser), model, read, au, frames)
     sample = source_from_photo(path, size, face, analyser)
     _check_visible(path, sample, analyser)
-    return source_of_faces(collate([sample]), model, read, au, str(path), sample.provenance["sha256"])
+    found = source_of_faces(collate([sample]), model, read, au, str(path), sample.provenance["sha256"])
+    return replace(found, originals=[cut_original(load_photo(path), tuple(sample.provenance["crop"]))])
 
 
 def source_of_faces(
@@ -254,23 +167,67 @@ def source_of_faces(
     """
     if len(photo) != 1:
         raise ValueError(f"photo: expected one face, got {len(photo)}")
-    level, neutral, free = _intensities(photo, model, read, au)
+    level, neutral, free = intensities(photo, model, read, au)
     fit = fit_clip(model, photo.landmarks, photo.image.shape[-1], level, free_jaw=free)[0]
     reason = refusal(fit)
     if reason:
         raise ValueError(f"{name or 'photo'}: {reason}")
     faces = replace(photo, landmarks=fit.landmarks[None], au_intensity=level)
-    notes = [_au_note(level[0], float(neutral[0]), au)]
+    notes = [au_note(level[0], float(neutral[0]), au)]
     if bool(fit.wrong.any()):
         notes.append(f"{int(fit.wrong.sum())} landmarks did not fit and were replaced")
-    return PersonSource(_name(photo, name), "photo", sha256, faces, [fit], float(neutral[0]), notes)
+    originals = [original_of_crop(photo.image[0])]
+    return PersonSource(_name(photo, name), "photo", sha256, faces, [fit], float(neutral[0]), notes, originals)
 
 
 def _of_clip(path: Path, found: ClipFaces, model: LandmarkModel, read: Reader, au: str, frames: int) -> PersonSource:
     """Identity from all frames; the most neutral, frontal and sharp ones become sources."""
-    batch = collate(found.samples)
+    seen = _seen_together(path, collate(found.samples), model, read, au)
+    batch, level, neutral, fits = seen.faces, seen.level, seen.neutral, seen.fits
+    chosen = _best(seen, frames)
+    first = chosen[0]
+    notes = [
+        f"{len(fits)} of {found.sampled} frames looked at were used for the identity; sources: frames "
+        f"{', '.join(str(int(batch.frame[row])) for row in chosen)}",
+        au_note(level[first], float(neutral[first]), au),
+    ]
+    notes += found.notes
+    if found.cuts:
+        notes.append(f"the clip has {len(found.cuts)} cuts, the first before frame {found.cuts[0]}")
+    if len(fits) == 1:
+        notes.append("one frame only: a clip is worth more where the head turns")
+    faces, sources = seen.select(chosen)
+    sha = found.samples[0].provenance["sha256"]
+    places = {one.frame: tuple(one.provenance["crop"]) for one in found.samples}
+    cut = originals_of_clip(path, {int(n): places[int(n)] for n in faces.frame})
+    originals = [cut[int(n)] for n in faces.frame]
+    return PersonSource(path.stem, "clip", sha, faces, sources, float(neutral[first]), notes, originals)
+
+
+@dataclass
+class _Seen:
+    """Pictures of one person, fitted together."""
+
+    faces: FaceBatch
+    level: Tensor
+    neutral: Tensor
+    fits: list[FittedFace]
+
+    def select(self, rows: list[int]) -> tuple[FaceBatch, list[FittedFace]]:
+        """Some of them as source pictures."""
+        picked, fits = torch.tensor(rows), [self.fits[row] for row in rows]
+        points = torch.stack([fit.landmarks for fit in fits])
+        return replace(self.faces.select(picked), landmarks=points, au_intensity=self.level[picked]), fits
+
+
+def _seen_together(path: Path, batch: FaceBatch, model: LandmarkModel, read: Reader, au: str) -> _Seen:
+    """Identity from all pictures that can be used.
+
+    Raises:
+        ValueError: none can.
+    """
     size = batch.image.shape[-1]
-    level, neutral, free = _intensities(batch, model, read, au)
+    level, neutral, free = intensities(batch, model, read, au)
     fits = fit_clip(model, batch.landmarks, size, level, free_jaw=free)
     reasons = [refusal(fit) for fit in fits]
     usable = [row for row, reason in enumerate(reasons) if reason is None]
@@ -280,33 +237,84 @@ def _of_clip(path: Path, found: ClipFaces, model: LandmarkModel, read: Reader, a
         pick = torch.tensor(usable)
         batch, level, neutral = batch.select(pick), level[pick], neutral[pick]
         fits = fit_clip(model, batch.landmarks, size, level, free_jaw=free)
-    sharp = torch.tensor([sharpness(image) for image in batch.image])
-    pose = torch.stack([fit.pose for fit in fits])
-    cost = level.sum(1) / MAX_INTENSITY + (pose[:, 0] / 20).square() + (pose[:, 1] / 15).square()
+    return _Seen(batch, level, neutral, fits)
+
+
+def _best(seen: _Seen, most: int) -> list[int]:
+    """The most neutral, frontal and sharp picture, and others that are turned otherwise and rest."""
+    sharp = torch.tensor([sharpness(image) for image in seen.faces.image])
+    pose = torch.stack([fit.pose for fit in seen.fits])
+    cost = seen.level.sum(1) / MAX_INTENSITY + (pose[:, 0] / 20).square() + (pose[:, 1] / 15).square()
     cost = cost + (sharp.max() / sharp.clamp_min(1e-6)).log()
     chosen: list[int] = []
     for row in cost.argsort().tolist():
         apart = all(abs(float(pose[row, 0] - pose[other, 0])) >= _FAR for other in chosen)
-        if not chosen or (len(chosen) < frames and apart and float(level[row].max()) < 1.0):
+        if not chosen or (len(chosen) < most and apart and float(seen.level[row].max()) < 1.0):
             chosen.append(row)
-    first = chosen[0]
+    return chosen
+
+
+def _photos_of(folder: Path, size: int, face: int | None, analyser: FaceAnalyser) -> tuple[list[FaceSample], list[str]]:
+    """The photos of a folder that show a whole face, and why others do not.
+
+    Raises:
+        ValueError: there is none.
+    """
+    samples, left_out = [], []
+    for path in photographs_in(folder):
+        try:
+            sample = source_from_photo(path, size, face, analyser)
+            _check_visible(path, sample, analyser)
+        except ValueError as error:
+            left_out.append(str(error))
+        else:
+            samples.append(sample)
+    if not samples:
+        raise ValueError(f"{folder}: no photo in this folder can be used; {left_out[0] if left_out else 'it has none'}")
+    return samples, left_out
+
+
+def _of_photos(
+    folder: Path,
+    found: tuple[list[FaceSample], list[str]],
+    model: LandmarkModel,
+    read: Reader,
+    au: str,
+    most: int,
+    analyser: FaceAnalyser,
+) -> PersonSource:
+    """Several photos of one person: one identity, the best of them as sources.
+
+    Raises:
+        ValueError: two of them show different people.
+    """
+    samples, left_out = found
+    batch = collate(samples)
+    known = analyser.batch_embeddings(batch.image, batch.landmarks)
+    apart = (known - known[0]).norm(dim=1)
+    if float(apart.max()) > SAME_PERSON:
+        first, other = (samples[row].provenance["photo"] for row in (0, int(apart.argmax())))
+        raise ValueError(
+            f"{folder}: {first} and {other} show different people (distance {float(apart.max()):.2f}, at most "
+            f"{SAME_PERSON}); a folder holds the photos of one person"
+        )
+    seen = _seen_together(folder, batch, model, read, au)
+    chosen = _best(seen, most)
+    faces, fits = seen.select(chosen)
+    by_name = {sample.subject: sample for sample in samples}
+    used = [by_name[name] for name in faces.subject]
+    sha = hashlib.sha256("".join(sorted(sample.provenance["sha256"] for sample in samples)).encode()).hexdigest()
     notes = [
-        f"{len(fits)} of {found.sampled} frames looked at were used for the identity; sources: frames "
-        f"{', '.join(str(int(batch.frame[row])) for row in chosen)}",
-        _au_note(level[first], float(neutral[first]), au),
+        f"{len(seen.fits)} of {len(samples) + len(left_out)} photos were used for the identity; sources: "
+        + ", ".join(sample.provenance["photo"] for sample in used),
+        au_note(seen.level[chosen[0]], float(seen.neutral[chosen[0]]), au),
+        *(f"left out: {reason}" for reason in left_out[:3]),
     ]
-    notes += found.notes
-    if found.cuts:
-        notes.append(f"the clip has {len(found.cuts)} cuts, the first before frame {found.cuts[0]}")
-    if len(fits) == 1:
-        notes.append("one frame only: a clip is worth more where the head turns")
-    picked = torch.tensor(chosen)
-    sources = [fits[row] for row in chosen]
-    faces = replace(
-        batch.select(picked), landmarks=torch.stack([fit.landmarks for fit in sources]), au_intensity=level[picked]
-    )
-    sha = found.samples[0].provenance["sha256"]
-    return PersonSource(path.stem, "clip", sha, faces, sources, float(neutral[first]), notes)
+    originals = [
+        cut_original(load_photo(folder / sample.provenance["photo"]), tuple(sample.provenance["crop"]))
+        for sample in used
+    ]
+    return PersonSource(folder.name, "photos", sha, faces, fits, float(seen.neutral[chosen[0]]), notes, originals)
 
 
 def sharpness(image: Tensor) -> float:
@@ -316,25 +324,6 @@ def sharpness(image: Tensor) -> float:
     size = image.shape[-1]
     grey = image.float().mean(0).numpy()[size // 5 : -size // 5, size // 5 : -size // 5]
     return float(cv2.Laplacian(grey, cv2.CV_32F).var())
-
-
-def _intensities(faces: FaceBatch, model: LandmarkModel, read: Reader, au: str) -> tuple[Tensor, Tensor, bool]:
-    """AUs of the pictures, the probability of neutral, and whether these are estimates."""
-    images = faces.image
-    found = read(images).float()
-    if au == "auto":
-        shape = fit_clip(model, faces.landmarks, images.shape[-1])
-        return *likely_intensities(seen_in_landmarks(found, faces.landmarks, shape)), True
-    if au == "detector":
-        return found, likely_intensities(found)[1], True
-    stated = torch.zeros(NUM_AUS) if au == "neutral" else stated_intensities(au)
-    return stated.expand(len(images), -1).clone(), torch.full((len(images),), float(bool((stated == 0).all()))), False
-
-
-def _au_note(level: Tensor, neutral: float, au: str) -> str:
-    shown = [f"{AU_KEYS[k]} {float(v):.1f}" for k, v in enumerate(level) if v >= 0.5]
-    how = {"auto": f"estimated; neutral with probability {neutral:.2f}", "detector": "read by the detector"}
-    return f"AUs of the source: {', '.join(shown) or 'none'} ({how.get(au, 'as stated')})"
 
 
 def _name(photo: FaceBatch, name: str) -> str:

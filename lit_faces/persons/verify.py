@@ -85,8 +85,8 @@ class Verdicts:
     Attributes:
         achieved: float32 (B, 19), 0..5.
         leak: float32 (B,), grades.
-        nme: float32 (B,), NaN where no face was found.
-        distance: float32 (B,), NaN where it was not computed, as the picture was rejected before.
+        nme: float32 (B,), NaN where it was not computed, as the picture was rejected before, or has no face.
+        distance: float32 (B,), likewise.
         reason: why a picture is rejected; empty for those that are kept.
     """
 
@@ -140,6 +140,9 @@ class Verifier:
         for row in range(count):
             picture = np.ascontiguousarray(images[row].permute(1, 2, 0).numpy())
             reason = self._au_reason(achieved[row], asked[row], error[row], float(leak[row]), int(lead[row]))
+            if reason:
+                reasons.append(reason)
+                continue
             boxes = self.analyser.detect(picture)
             if not boxes:
                 reasons.append("no face found")
@@ -147,7 +150,7 @@ class Verifier:
             points = self.analyser.landmarks(picture, boxes[0])
             found = torch.from_numpy(points)
             nme[row] = (found - landmarks[row]).norm(dim=1).mean() / outer_eye_distance(landmarks[row])
-            if not reason and not float(nme[row]) <= self.tolerances.nme:
+            if not float(nme[row]) <= self.tolerances.nme:
                 reason = f"landmarks {100 * float(nme[row]):.1f} % off"
             if not reason:
                 face = self.analyser.embedding(picture, points)

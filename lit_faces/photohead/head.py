@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -12,12 +13,14 @@ from torch import Tensor
 from lit_faces.core.facs import NUM_AUS, index_of
 from lit_faces.fitting.landmark_model import LandmarkModel
 from lit_faces.fitting.retarget import FittedFace, own_expression
-from lit_faces.photohead import inside, layers, lids
+from lit_faces.photohead import inside, layers, lids, scenes
 from lit_faces.photohead.fitting import MeshFit, fit_mesh
+from lit_faces.photohead.honesty import doubts
 from lit_faces.photohead.layers import LINEAR, NEAREST, sample, smooth
 from lit_faces.photohead.light import Light, display, fit_light, linear
 from lit_faces.photohead.mesh import COLUMNS, ROWS, Posed, face_mesh, gains
 from lit_faces.photohead.relief import TEXELS, VARIANTS, relief
+from lit_faces.photohead.scenes import Scene
 from lit_faces.photohead.smile import Smile, load
 from lit_faces.rendering.camera import View
 from lit_faces.rendering.raster import Fragments, grid_triangles, rasterise
@@ -33,6 +36,7 @@ _FURROW = (0.5, 1.6)
 _TOP_LIGHT = 0.35  # photographs are lit from above, if only a little: folds show even in flat light
 _HOLLOW = np.array([1.05, 1.35, 1.40], dtype=np.float32)  # light is lost in hollows, least of it red
 _FILTER_MM = 0.45  # relief finer than this is not skin but noise
+_OWN_SCENE = Scene()
 _NECK = (0.0, -60.0, -85.0)  # mm, where the neck carries the head
 _MOVES_LIPS = index_of((10, 12, 15, 17, 20, 23, 24, 25, 26, 27))
 
@@ -184,7 +188,12 @@ class PhotoHead:
     # -- asking ------------------------------------------------------------------------------------------------------
 
     def render(
-        self, au: Tensor, left: Tensor | None = None, pose: Tensor | None = None, gaze: tuple[float, float] = (0.0, 0.0)
+        self,
+        au: Tensor,
+        left: Tensor | None = None,
+        pose: Tensor | None = None,
+        gaze: tuple[float, float] = (0.0, 0.0),
+        scene: Scene = _OWN_SCENE,
     ) -> Picture:
         """A picture.
 
@@ -193,6 +202,7 @@ class PhotoHead:
             left: of the left side; None: the same.
             pose: float (3,), yaw, pitch, roll in degrees; None: the photo's.
             gaze: degrees to the subject's left and upwards, beside the photo's.
+            scene: light and background; the photo's own where it says nothing.
         """
         right = au.float()
         left = right if left is None else left.float()
@@ -206,11 +216,30 @@ class PhotoHead:
         xy = view.project(both[None])[0]
         seen = _Seen(self._rasterise(xy, both, self.corners), self.corners, self.inner)
         faces = len(self.mesh.triangles)
-        state = _State(self, seen, seen.face(faces), target, camera, xy, right, left, share, view, gaze)
+        state = _State(self, seen, seen.face(faces), target, camera, xy, right, left, share, view, gaze, scene)
         result = state.picture()
+        state.uncertain += doubts(self.fit, self.shows_teeth, right, left, pose)
+        return Picture(result, self._landmarks(target, view), state.uncertain)
+
+    def landmarks_of(self, au: Tensor, left: Tensor, pose: Tensor) -> Floats:
+        """Landmarks (68, 2) of the picture that :meth:`render` makes for the same arguments."""
+        share = float(own_expression(self.fit.au, 0.5 * (au + left)[None])[0])
+        return self._landmarks(self.fit.target(au, left, share), self.fit.view(pose.float(), self.inner))
+
+    def _landmarks(self, target: Posed, view: View) -> Floats:
         points = view.project(view.to_camera(self.mesh.landmarks(target.vertices)[None]))[0]
-        landmarks = ((points + 0.5) * (self.size / self.inner) - 0.5).numpy()
-        return Picture(result, landmarks.astype(np.float32), state.uncertain)
+        return np.asarray(((points + 0.5) * (self.size / self.inner) - 0.5).numpy(), np.float32)
+
+    @property
+    def shows_teeth(self) -> bool:
+        """Whether the photo shows the inside of the mouth."""
+        width = float(np.linalg.norm(self.landmarks_xy[54] - self.landmarks_xy[48]))
+        return self.teeth.gap > 0.05 * width
+
+    @cached_property
+    def person(self) -> Floats:
+        """How far each pixel of the padded photo belongs to the person, 0..1."""
+        return scenes.cut_out(self)
 
     def _turned(self, view: View) -> Tensor:
         """The sheet in another pose: near the head it turns, the body goes along with the neck, which only shifts."""
@@ -242,11 +271,12 @@ class _State:
         share: float,
         view: View,
         gaze: tuple[float, float],
+        scene: Scene,
     ) -> None:
         self.head, self.seen, self.face = head, seen, face
         self.target, self.camera, self.xy = target, camera, xy
         self.right, self.left, self.share, self.view, self.gaze = right, left, share, view, gaze
-        self.uncertain: list[str] = []
+        self.scene, self.uncertain = scene, list[str]()
 
     def picture(self) -> NDArray[np.uint8]:
         """uint8 (S, S, 3)."""
@@ -262,6 +292,7 @@ class _State:
         out = display(light)
         out = self._hidden(out)
         out = lids.lash_line(self, out)
+        out = scenes.placed(self, out)
         size = (head.size, head.size)
         made = cv2.resize(out.astype(np.float32), size, interpolation=cv2.INTER_AREA)
         same = cv2.resize(self._unchanged(colour, out), size, interpolation=cv2.INTER_AREA)[..., None]
@@ -322,7 +353,8 @@ class _State:
 
         head = self.head
         now, was = (n / np.maximum(np.linalg.norm(n, axis=-1, keepdims=True), 1e-6) for n in (self.now, self.was))
-        ratio = np.clip(head.light.shade(now) / head.light.shade(was), *_RATIO)
+        lit = head.light if self.scene.light is None else self.scene.light
+        ratio = np.clip(lit.shade(now) / head.light.shade(was), *_RATIO)
         ratio = cv2.GaussianBlur(np.where(self.is_skin, ratio, 1.0).astype(np.float32), (0, 0), 0.006 * head.inner)
         hold = np.clip((self.facing - 0.1) / 0.35, 0, 1)
         ratio = np.where(self.is_skin, 1 + (ratio - 1) * hold, 1.0).astype(np.float32)
@@ -407,7 +439,7 @@ def _padded(photo: NDArray[np.uint8], crop: tuple[float, float, float], size: in
     (cx, cy, side), (height, width) = crop, photo.shape[:2]
     step = side / size
     line = (np.arange(size + 2 * pad) - pad + 0.5) * step
-    columns, rows = cx - side / 2 + line - 0.5, cy - side / 2 + line - 0.5
+    columns, rows = cx - side / 2 + line, cy - side / 2 + line
     if step > 1.0:  # area average before sampling: no aliasing, no loss
         found = _shrunk(photo, crop, size, pad)
     else:
@@ -424,11 +456,12 @@ def _shrunk(photo: NDArray[np.uint8], crop: tuple[float, float, float], size: in
     whole = int(side / size / more)
     if whole > 1:  # a photograph of many megapixels: whole pixels first
         height, width = (n // whole * whole for n in photo.shape[:2])
-        photo = cv2.resize(photo[:height, :width], (width // whole, height // whole), interpolation=cv2.INTER_AREA)
+        small = cv2.resize(photo[:height, :width], (width // whole, height // whole), interpolation=cv2.INTER_AREA)
+        photo = np.asarray(small, np.uint8)
         cx, cy, side = (cx + 0.5) / whole - 0.5, (cy + 0.5) / whole - 0.5, side / whole
     n = (size + 2 * pad) * more
     step = side / size / more
-    line = -pad * side / size + (np.arange(n) + 0.5) * step - 0.5 - side / 2
-    x, y = (np.float32(v) for v in np.meshgrid(cx + line, cy + line))
+    line = -pad * side / size + (np.arange(n) + 0.5) * step - side / 2
+    x, y = np.meshgrid((cx + line).astype(np.float32), (cy + line).astype(np.float32))
     fine = cv2.remap(photo.astype(np.float32), x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     return np.asarray(cv2.resize(fine, (size + 2 * pad,) * 2, interpolation=cv2.INTER_AREA), np.float32)

@@ -74,7 +74,7 @@ class Smile:
 
 
 def luminance(head: PhotoHead) -> tuple[Floats, NDArray[np.bool_]]:
-    """Log luminance of the skin under each vertex (V,), without the light that the mesh explains, and where it is seen."""
+    """Log luminance of the skin under each vertex (V,) without the light that the mesh explains, and where it is seen."""
     import cv2
 
     log = np.log(np.maximum(linear(head._crop(head.photo)) @ LUMA, 1e-3)).astype(np.float32)
@@ -91,7 +91,9 @@ def corners(head: PhotoHead) -> Floats:
     right, left = points[36], points[45]
     axis = (left - right) / np.linalg.norm(left - right)
     turn = np.array([[axis[0], axis[1]], [-axis[1], axis[0]]])
-    return ((points[[48, 54]] - (right + left) / 2) @ turn.T / np.linalg.norm(left - right)).reshape(-1).astype(np.float32)
+    return (
+        ((points[[48, 54]] - (right + left) / 2) @ turn.T / np.linalg.norm(left - right)).reshape(-1).astype(np.float32)
+    )
 
 
 def measure(pairs: Sequence[tuple[PhotoHead, PhotoHead]]) -> Smile:
@@ -143,7 +145,9 @@ def _split(both: Floats) -> Smile:
     both = np.clip(both * keep, *_LIMIT)
     above = smooth(y, _NOSTRILS[1], _NOSTRILS[0])
     mouth = both * (1 - above)
-    return Smile((_CHEEKS * both * above + _DEEPENS * np.minimum(mouth, 0)).astype(np.float32), mouth.astype(np.float32))
+    return Smile(
+        (_CHEEKS * both * above + _DEEPENS * np.minimum(mouth, 0)).astype(np.float32), mouth.astype(np.float32)
+    )
 
 
 @lru_cache(maxsize=4)

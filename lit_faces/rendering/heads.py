@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
+from lit_faces.core.classes import find_class
 from lit_faces.core.facs import NUM_AUS
 from lit_faces.core.sample import FaceBatch
 from lit_faces.rendering import skin
 from lit_faces.rendering.parametric import HeadPose, ParametricHead
 from lit_faces.rendering.raster import unit
-from lit_faces.rendering.sampler import People
+from lit_faces.rendering.sampler import Frames, People, Scenes
+
+#: Families of heads that are read from a path, ``NAME:PATH``: classes of (path, size, device), loaded when asked for.
+FAMILIES = {
+    "ict": ("lit_faces.rendering.ict.RenderedICTHead", "a checkout of ICT-FaceKit or its packed npz"),
+    "photo": ("lit_faces.photohead.family.PhotoFamily", "a folder of photographs of resting faces"),
+}
 
 
 class Head(Protocol):
@@ -45,6 +52,32 @@ class Head(Protocol):
 
     def jaw_opening(self, activation: Tensor) -> Tensor:
         """Jaw rotation in radians (B,)."""
+
+
+@runtime_checkable
+class Painter(Protocol):
+    """A family whose heads draw themselves: they need neither mesh nor paint of the renderer.
+
+    Attributes:
+        name: goes into ``FaceSample.source``.
+        prefix: starts a subject's name.
+        coded: bool (19,), the AUs that these heads can show.
+        made_of: names the family's people: a set that was begun with others is not gone on with.
+    """
+
+    name: str
+    prefix: str
+    coded: Tensor
+    made_of: str
+
+    def names(self, subjects: Tensor) -> list[str]:
+        """Names of subject numbers (B,)."""
+
+    def table(self) -> tuple[tuple[str, ...], list[dict[str, str]]]:
+        """Columns and rows that say who the people are."""
+
+    def paint(self, subjects: Tensor, people: People, scenes: Scenes, frames: Frames) -> tuple[Tensor, Tensor, Frames]:
+        """Pictures uint8 (B, 3, S, S), landmarks (B, 68, 2) and the frames as they were drawn."""
 
 
 class Renderer(Protocol):
@@ -108,18 +141,17 @@ class RenderedParametricHead:
         return activation @ self.mesh.jaw_angle
 
 
-def build_head(name: str, size: int, device: torch.device) -> Head:
-    """``"parametric"`` or ``"ict:PATH"``.
+def build_head(name: str, size: int, device: torch.device) -> Head | Painter:
+    """``"parametric"``, or a family of :data:`FAMILIES` with its path, such as ``"ict:PATH"`` and ``"photo:DIR"``.
 
     Raises:
         ValueError: another name.
     """
     if name == "parametric":
         return RenderedParametricHead(size, device)
-    if name.startswith("ict:"):
-        from lit_faces.rendering.ict import RenderedICTHead
-
-        return RenderedICTHead(name.removeprefix("ict:"), size, device)
-    raise ValueError(
-        f"unknown head {name!r}: use 'parametric' or 'ict:PATH' (a checkout of ICT-FaceKit or its packed npz)"
-    )
+    family, _, path = name.partition(":")
+    if family in FAMILIES and path:
+        made: Head | Painter = find_class(FAMILIES[family][0], "--head")(path, size, device)  # type: ignore[misc]
+        return made
+    known = ", ".join(f"'{name}:PATH' ({what})" for name, (_, what) in FAMILIES.items())
+    raise ValueError(f"unknown head {name!r}: use 'parametric', {known}")

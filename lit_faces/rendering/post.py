@@ -79,8 +79,13 @@ def develop(
     linear: Tensor, exposure: Tensor, contrast: Tensor, blur_sigma: Tensor, noise: Tensor, quality: Tensor, keys: Tensor
 ) -> Tensor:
     """Linear light (B, 3, S, S) to uint8 pictures of the same shape."""
-    size = linear.shape[-1]
-    image = blur(tone(linear, exposure, contrast), blur_sigma * size / 128.0)
+    return sensor(tone(linear, exposure, contrast), blur_sigma, noise, quality, keys)
+
+
+def sensor(image: Tensor, blur_sigma: Tensor, noise: Tensor, quality: Tensor, keys: Tensor) -> Tensor:
+    """Display values (B, 3, S, S) in [0, 1] to uint8 pictures: optics, noise and JPEG."""
+    size = image.shape[-1]
+    image = blur(image, blur_sigma * size / 128.0)
     grain = pixel_noise(keys, (3, size, size))
     image = (image + grain * noise[:, None, None, None] * (0.6 + 0.8 * image.sqrt())).clamp(0, 1)
     if size % 8 == 0:

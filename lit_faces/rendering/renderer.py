@@ -20,7 +20,7 @@ from lit_faces.core.memory import keep_freed_memory
 from lit_faces.core.sample import FaceBatch
 from lit_faces.rendering import post
 from lit_faces.rendering.camera import View, frame
-from lit_faces.rendering.heads import Head, build_head
+from lit_faces.rendering.heads import Head, Painter, build_head
 from lit_faces.rendering.raster import rasterise, unit
 from lit_faces.rendering.sampler import Frames, People, Scenes, sample_frames, sample_people, sample_scenes
 from lit_faces.rendering.shading import Surface, shade
@@ -37,7 +37,8 @@ class FaceRenderer:
     Args:
         size: pictures are size x size pixels (a multiple of 8).
         seed: people, scenes and frames of one seed differ from those of another.
-        head: ``"parametric"``, or ``"ict:PATH"`` with a checkout of ICT-FaceKit or its packed npz.
+        head: ``"parametric"``, ``"ict:PATH"`` with a checkout of ICT-FaceKit or its packed npz, or ``"photo:DIR"`` with
+            a folder of photographs.
         device: where to render.
         focus_aus: AUs that are drawn on their own in most frames; () for the natural mixture.
         yaw_limit: yaw is uniform within +- this angle (degrees); pitch and roll are narrower.
@@ -63,7 +64,7 @@ class FaceRenderer:
         self.device = torch.device(device)
         keep_freed_memory()
         self.focus_aus, self.yaw_limit = tuple(focus_aus), yaw_limit
-        self.head: Head = build_head(head, size, self.device)
+        self.head: Head | Painter = build_head(head, size, self.device)
 
     @torch.no_grad()
     def render(
@@ -103,8 +104,10 @@ class FaceRenderer:
             if pose is not None:
                 turned = pose[pick].to(self.device, torch.float32)
                 drawn = replace(drawn, pose=torch.where(turned.isnan(), drawn.pose, turned))
-            image, landmarks = self._chunk(self.people(who), sample_scenes(self.seed, who, where), drawn)
-            return image, landmarks, drawn
+            people, lit = self.people(who), sample_scenes(self.seed, who, where)
+            if isinstance(self.head, Painter):
+                return self.head.paint(who, people, lit, drawn)
+            return *self._chunk(self.head, people, lit, drawn), drawn
 
         parts = _in_threads(chunk, range(0, len(subjects), _CHUNK), self.device)
         image, landmarks = torch.cat([p[0] for p in parts]), torch.cat([p[1] for p in parts])
@@ -113,7 +116,7 @@ class FaceRenderer:
         field["au"][:, uncoded] = float("nan")
         return FaceBatch(
             image=image, landmarks=landmarks, au_intensity=field["au"], au_occurrence=occurrence(field["au"]), emotion=field["emotion"],
-            pose=field["pose"], subject=[f"{self.head.prefix}{self.seed}:{i:06d}" for i in subjects.tolist()],
+            pose=field["pose"], subject=self._names(subjects),
             source=[f"rendered/{self.head.name}"] * len(subjects), frame=frames.clone(),
         )  # fmt: skip
 
@@ -121,21 +124,26 @@ class FaceRenderer:
         """Identities of subject numbers (B,); a subclass may alter them."""
         return sample_people(self.seed, subjects, self.smooth_share, self.spread)
 
-    def _chunk(self, people: People, scenes: Scenes, frames: Frames) -> tuple[Tensor, Tensor]:
+    def _names(self, subjects: Tensor) -> list[str]:
+        if isinstance(self.head, Painter):
+            return [f"{self.head.prefix}{name}" for name in self.head.names(subjects)]
+        return [f"{self.head.prefix}{self.seed}:{i:06d}" for i in subjects.tolist()]
+
+    def _chunk(self, head: Head, people: People, scenes: Scenes, frames: Frames) -> tuple[Tensor, Tensor]:
         active = (frames.au / 5.0).clamp(0, 1) ** people.gamma * people.amplitude
         right, left = active * (1 + people.asymmetry), active * (1 - people.asymmetry)
-        mesh = self.head.pose(people, right, left)
+        mesh = head.pose(people, right, left)
         big = int(self.size * self.supersample)
         view = frame(mesh.rest, frames.pose, scenes.distance, scenes.jitter, big)
         camera = view.to_camera(mesh.vertices)
-        surface, pixel = self._visible(camera, mesh.vertices, view, people, scenes, right, left, big)
-        jaw = self.head.jaw_opening(0.5 * (right + left))
+        surface, pixel = self._visible(head, camera, mesh.vertices, view, people, scenes, right, left, big)
+        jaw = head.jaw_opening(0.5 * (right + left))
         colour = shade(surface, people, scenes, frames, view, mesh.eyes, jaw)
         canvas = post.background(scenes.background, big)
         flat = canvas.permute(1, 0, 2, 3).reshape(3, -1)
         flat[:, pixel] = colour
         canvas = flat.reshape(3, -1, big, big).permute(1, 0, 2, 3).contiguous()
-        canvas = _glasses(canvas, view, people, mesh.eyes, self.head.scale_of_glasses)
+        canvas = _glasses(canvas, view, people, mesh.eyes, head.scale_of_glasses)
         canvas = nn.interpolate(
             canvas, size=(self.size, self.size), mode="bilinear", align_corners=False, antialias=True
         )
@@ -147,6 +155,7 @@ class FaceRenderer:
 
     def _visible(
         self,
+        head: Head,
         camera: Tensor,
         vertices: Tensor,
         view: View,
@@ -157,19 +166,19 @@ class FaceRenderer:
         size: int,
     ) -> tuple[Surface, Tensor]:
         """Rasterise and interpolate; returns the surface and the covered pixels (N,) of (B * size * size)."""
-        fragments = rasterise(view.project(camera), -camera[..., 2] / view.distance[:, None], self.head.triangles, size)
+        fragments = rasterise(view.project(camera), -camera[..., 2] / view.distance[:, None], head.triangles, size)
         item = torch.div(fragments.pixel, size * size, rounding_mode="floor")
-        normals = self.head.normals(camera)
+        normals = head.normals(camera)
         lit = shadows(camera, normals, scenes.light)
         batch, count = camera.shape[:2]
-        uv = self.head.uv.expand(batch, -1, -1)
+        uv = head.uv.expand(batch, -1, -1)
         rows = torch.cat([normals, vertices, lit[..., None], uv], 2).reshape(batch * count, 9).t().contiguous()
-        corner = self.head.triangles.index_select(0, fragments.triangle).t().contiguous()
+        corner = head.triangles.index_select(0, fragments.triangle).t().contiguous()
         base = item * count
         values = rows.index_select(1, base + corner[0]) * fragments.weights[0]
         for k in (1, 2):
             values.addcmul_(rows.index_select(1, base + corner[k]), fragments.weights[k])
-        texel = self.head.texture(people, right, left, item, values[7:9], corner[0])
+        texel = head.texture(people, right, left, item, values[7:9], corner[0])
         normal = unit(values[:3], 0)
         return Surface(item, normal, values[3:6], values[6].clamp(0, 1), texel), fragments.pixel
 

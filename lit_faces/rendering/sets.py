@@ -14,6 +14,7 @@ from lit_faces.core.csv_files import csv_bytes, read_own
 from lit_faces.core.facs import AUS, EMOTIONS
 from lit_faces.core.files import locked, remove_stale, replace_file, replacing
 from lit_faces.core.sample import FaceBatch
+from lit_faces.rendering.heads import Painter
 from lit_faces.rendering.renderer import RENDER_VERSION, FaceRenderer
 
 COLUMNS = (
@@ -80,7 +81,7 @@ def _claim(out: Path, renderer: FaceRenderer, frames_per_subject: int, form: str
     Raises:
         ValueError: other settings, or files of these names that are not of a rendered set.
     """
-    head = getattr(renderer.head, "name", type(renderer.head).__name__)
+    head = getattr(renderer.head, "made_of", "") or getattr(renderer.head, "name", type(renderer.head).__name__)
     wanted = {"set": "rendered", "form": form, "version": RENDER_VERSION, "size": renderer.size, "head": head}
     wanted |= {"seed": renderer.seed, "frames_per_subject": frames_per_subject, "yaw_limit": renderer.yaw_limit}
     path = out / "settings.json"
@@ -125,6 +126,7 @@ def _write_folder(renderer: FaceRenderer, out: Path, count: int, frames_per_subj
     images = out / "images"
     images.mkdir(exist_ok=True)
     remove_stale(images)
+    write_people(renderer, out)
     table = out / "labels.csv"
     rows = _rows_of(table)
     if len(rows) > count:
@@ -143,6 +145,13 @@ def _write_folder(renderer: FaceRenderer, out: Path, count: int, frames_per_subj
     if not table.exists() or done >= count:
         replace_file(table, _table(rows[:count]))
     return table
+
+
+def write_people(renderer: FaceRenderer, out: Path) -> None:
+    """``people.csv``: who a family of real people shows, with what a table beside their photographs said (fold ...)."""
+    if isinstance(renderer.head, Painter):
+        columns, rows = renderer.head.table()
+        replace_file(out / "people.csv", csv_bytes(columns, rows))
 
 
 def write_photo(renderer: FaceRenderer, path: Path, subject: int = 0) -> Path:
@@ -181,6 +190,7 @@ def write_shards(
     paths = [out / f"shard-{number:05d}.tar" for number in range(len(starts))]
     with locked(out, "render"):
         _claim(out, renderer, frames_per_subject, "shards", ("shard-*",))
+        write_people(renderer, out)
         bar = tqdm(zip(paths, starts), total=len(paths), desc="rendering", unit="shard", disable=not progress)
         for path, start in bar:
             index = range(start, min(start + _SHARD, count))

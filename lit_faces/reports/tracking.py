@@ -21,7 +21,7 @@ from typing import Any
 from urllib.parse import urlparse
 
 from lit_faces.core.facs import AU_KEYS
-from lit_faces.core.shipped import weights_path
+from lit_faces.core.shipped import PHOTO_HEAD, weights_path
 from lit_faces.slurm import in_job
 
 MODES = ("auto", "offline", "online", "disabled")
@@ -142,17 +142,17 @@ def track_set(
         folder: the set.
         mode: of W&B.
         figures: flat.
-        generator: weights, as given; logged by their content.
+        generator: ``photohead``, or weights, as given; logged by their content.
         judge: likewise.
         settings: plain ones.
     """
     with tracked("generate", mode, folder, settings) as tracker:
         if tracker is None:
             return
-        tracker.reads(
-            weights_artifact("generator", weights_path("generator", generator)),
-            weights_artifact("detector", weights_path("judge", judge)),
-        )
+        read = [weights_artifact("detector", weights_path("judge", judge))]
+        if generator != PHOTO_HEAD:  # which has none
+            read.append(weights_artifact("generator", weights_path("generator", generator)))
+        tracker.reads(*read)
         tracker.figures(figures)
         tracker.aus(figures)
         tracker.pictures(

@@ -101,7 +101,7 @@ class Study:
         plan: what they are to show, one of :data:`~lit_faces.persons.plan.PLANS` (not ``natural``).
         attempts, labels, verify: see :class:`lit_faces.persons.sets.Settings`.
         source_au: AUs of the photo, see :func:`lit_faces.persons.source.read_source`; the study's detector reads them.
-        generator: weight file of the generator, or ``packaged``.
+        generator: ``photohead`` (each person's photo itself, moved), a weight file of a generator, or ``packaged``.
         judge: weight file of the judge that verifies, or ``packaged``.
     """
 

@@ -31,6 +31,7 @@ from lit_faces.core.fields import read_npz
 from lit_faces.core.files import BusyError, locked, replacing
 from lit_faces.core.sample import TENSORS, FaceBatch, joined
 from lit_faces.core.seeding import derive_seed, generator_for
+from lit_faces.core.shipped import PHOTO_HEAD
 from lit_faces.core.weights import load_weights, save_weights
 from lit_faces.fitting.landmark_model import LandmarkModel
 from lit_faces.persons.generators import load_generator
@@ -38,6 +39,7 @@ from lit_faces.persons.leakage import refuse_shared
 from lit_faces.persons.learner import PersonalLearner, save_fisher, shipped_fisher
 from lit_faces.persons.maker import SetMaker
 from lit_faces.persons.methods import find_method
+from lit_faces.persons.painters import painter_of
 from lit_faces.persons.recipes import Recipe
 from lit_faces.persons.source import source_of_faces
 from lit_faces.studies.description import Cell, Study
@@ -199,7 +201,7 @@ class Worker:
     def _make_set(self, person: int) -> FaceBatch:
         """As `generate` makes it: the photo read by the detector, planned, generated, verified, labelled."""
         settings, name = self.study.settings(), self.people.names[person]
-        if self._generator is None:
+        if self._generator is None and settings.generator != PHOTO_HEAD:
             self._generator = load_generator(settings.generator)
         photo = self.people.support(person, 1)
         try:
@@ -208,7 +210,10 @@ class Worker:
             print(f"{name}: no set: {error}")
             return photo.select(slice(0, 0))
         plan = self.study.set_plan(derive_seed(self.recipe.seed, _SYNTHETIC, person) % 2**31)
-        maker = SetMaker(replace(source, name=name), plan, settings, self._generator)
+        source, model = replace(source, name=name), LandmarkModel()
+        size = photo.image.shape[-1]  # as the people's frames: both are learnt from together
+        painter = painter_of(source, self._generator or settings.generator, model, size, settings.device)
+        maker = SetMaker(source, plan, settings, painter)
         attempts, kept, _ = maker.make(list(range(len(plan))))
         return maker.batch(attempts, kept)
 

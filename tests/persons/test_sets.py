@@ -18,7 +18,8 @@ from lit_faces.core.landmarks import FaceAnalyser
 from lit_faces.core.shards import ShardSet
 from lit_faces.fitting.landmark_model import LandmarkModel
 from lit_faces.persons import sets as person_set
-from lit_faces.persons.maker import Attempt, SetMaker, Settings, drive_pictures
+from lit_faces.persons.maker import Attempt, SetMaker, Settings
+from lit_faces.persons.painters import drive_pictures, painter_of
 from lit_faces.persons.plan import balanced, sweeps
 from lit_faces.persons.report import agreement, summarise, write_report
 from lit_faces.persons.sets import write_set
@@ -206,11 +207,11 @@ def test_an_empty_set_still_has_a_report(tmp_path, source, small_chunks):
 
 def test_driving_shows_this_person_moving(source):
     from lit_faces.fitting.retarget import fit_clip
-    from lit_faces.persons.generators import load_generator
 
     actor = FaceRenderer(128, seed=91).render(torch.full((3,), 7), torch.arange(3), torch.zeros(3, dtype=torch.int64))
     driver = fit_clip(LandmarkModel(), actor.landmarks, 128, actor.au_intensity)
-    made = drive_pictures(load_generator(), source, driver, actor.au_intensity, smooth=0.0)
+    painter = painter_of(source, "packaged", LandmarkModel(), 128)
+    made = drive_pictures(painter, source, driver, actor.au_intensity, smooth=0.0)
     assert made.shape == (3, 3, 128, 128)
     assert float((made[0].float() - made[1].float()).abs().mean()) > 1
     analyser = FaceAnalyser()

@@ -9,15 +9,8 @@ from lit_faces.core.facs import AU_INDEX, NUM_AUS
 from lit_faces.core.landmarks import FaceAnalyser
 from lit_faces.fitting.landmark_model import LandmarkModel
 from lit_faces.fitting.retarget import retarget
-from lit_faces.persons.source import (
-    acting,
-    likely_intensities,
-    read_source,
-    seen_in_landmarks,
-    sharpness,
-    source_of_faces,
-    stated_intensities,
-)
+from lit_faces.persons.intensities import likely_intensities, seen_in_landmarks, stated_intensities
+from lit_faces.persons.source import acting, read_source, sharpness, source_of_faces
 from lit_faces.rendering.renderer import FaceRenderer
 
 
