@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lit_faces.core.facs import NUM_AUS, index_of
+from lit_faces.core.facs import index_of
 from lit_faces.fitting.landmark_model import LandmarkModel
 from lit_faces.fitting.retarget import FittedFace, own_expression
 from lit_faces.photohead import inside, layers, lids, scenes
