@@ -27,8 +27,8 @@ BROW_ENDS = (12.0, 61.5)
 BROW_LANDMARKS = ((12.3, 15.6), (25.2, 20.4), (38.6, 21.9), (51.6, 18.5), (60.5, 9.1))
 
 #: Upper and lower lid's height over the line of the corners, mm, and how pointed their arcs are towards the corners.
-LID_UPPER, LID_LOWER, LID_POWER = 7.0, 3.3, 0.9
+LID_UPPER, LID_LOWER, LID_POWER = 6.9, 3.4, 0.9
 #: Height of the middle of the corners, its slope to the outer corner (mm), and of the eyeball's centre over it.
-CORNERS, CORNER_RISE, EYE_RISE = -4.1, 0.95, 2.7
+CORNERS, CORNER_RISE, EYE_RISE = -4.0, 0.75, 2.7
 #: Height of the crease over the lid's margin and how far people differ, mm.
 CREASE, CREASE_SPREAD = 3.6, 1.6

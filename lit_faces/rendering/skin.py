@@ -170,7 +170,7 @@ def _lashes(above: Array, below: Array, s: Array) -> Array:
 
     The upper line is thick and runs out past the outer corner; the lower one is faint.
     """
-    upper = np.exp(-0.5 * ((above - 0.6) / np.where(above > 0.6, 0.8, 0.8)) ** 2)
+    upper = smoothstep(above, 2.4, 1.0) * smoothstep(above, -0.9, -0.1)
     upper = upper * smoothstep(s, -1.06, -0.5) * smoothstep(s, 1.2, 0.98) * (0.75 + 0.25 * smoothstep(s, -0.5, 0.6))
     lower = 0.38 * np.exp(-0.5 * ((below + 0.4) / 0.6) ** 2) * smoothstep(s, -0.9, 0.3) * smoothstep(s, 1.06, 0.9)
     return np.clip(np.maximum(upper, lower), 0, 1)
@@ -225,10 +225,15 @@ def _constant(chart: Chart) -> Array:
     )
     maps[CHANNEL["occlusion"]] = hollow + crease
     eye = chart.eye_inside
-    maps[CHANNEL["eye"]] = eye
-    inside_top = np.clip(top - y, 0, None)
+    caruncle = smoothstep(s, -0.70, -0.86) * eye  # flesh, not white, at the inner corner
+    maps[CHANNEL["eye"]] = eye - caruncle
+    maps[CHANNEL["blood"]] += 0.35 * caruncle
+    inside_top, inside_bottom = np.clip(top - y, 0, None), np.clip(y - bottom, 0, None)
     maps[CHANNEL["occlusion"]] = maps[CHANNEL["occlusion"]] * (1 - eye) + eye * (
-        0.95 * np.exp(-inside_top / 1.8) + 0.3 * smoothstep(np.abs(s), 0.6, 1.0)
+        1.1 * np.exp(-inside_top / 1.7)
+        + 0.3 * np.exp(-inside_bottom / 1.2)
+        + 0.35 * smoothstep(-s, 0.6, 1.0)
+        + 1.5 * smoothstep(s, 0.66, 0.96)
     )
     maps[CHANNEL["lash"]] = _lashes(y - top, y - bottom, s) * front
     maps[CHANNEL["lips"]] = lips * (1 - chart.mouth_inside)
