@@ -145,7 +145,7 @@ def _sockets(u: Tensor, depth: Tensor, age: Tensor) -> Tensor:
     crease = 0.25 + 0.75 * u[:, 2]
     below = 0.45 * u[:, 4] * (0.4 + 0.9 * age)
     frown = 0.25 * u[:, 5] * u[:, 0] * (0.4 + 0.8 * age)
-    parts = [0.12 + 0.5 * deep, 0.10 + 0.5 * deep * u[:, 1], crease * u[:, 3], crease * (1 - u[:, 3]), below, frown]
+    parts = [0.08 + 0.35 * deep, 0.30 * deep * u[:, 1], crease * u[:, 3], crease * (1 - u[:, 3]), below, frown]
     return torch.stack(parts, 1)
 
 
