@@ -109,7 +109,7 @@ BROW_STYLES = {
     "usual": dict(lift=0, arch=0, thick=1.0, inner=12, outer=63), "thin": dict(lift=0.5, arch=1.2, thick=0.55, inner=13, outer=60),
     "bushy": dict(lift=-0.6, arch=-0.8, thick=1.5, inner=9, outer=64), "short": dict(lift=0.2, arch=0, thick=0.8, inner=15, outer=59),
     "angled": dict(lift=0, arch=1.8, thick=1.15, inner=11, outer=62), "flat": dict(lift=0, arch=-1.8, thick=0.75, inner=13, outer=60),
-    "joined": dict(lift=-0.3, arch=-0.5, thick=1.3, inner=2, outer=63), "half": dict(lift=0, arch=0.4, thick=0.9, inner=12, outer=55),
+    "joined": dict(lift=-0.3, arch=-0.5, thick=1.2, inner=5, outer=63), "half": dict(lift=0, arch=0.4, thick=0.9, inner=12, outer=55),
 }  # fmt: skip
 BEARD_PARTS = ("moustache", "chin", "jaw", "cheek", "lip_edge", "droop", "patch", "trimmed")
 SOCKET_PARTS = ("below_brow", "inner_corner", "low_crease", "high_crease", "trough", "frown")
