@@ -106,10 +106,10 @@ LONG_STYLES = (5, 6, 7)
 #: Brows that people wear; a person is a blend of some.  ``lift`` and ``arch`` (mm) stay small: what lifts a brow in
 #: earnest is the skull (``identity.MODES``), and its landmarks go with that.
 BROW_STYLES = {
-    "usual": dict(lift=0, arch=0, thick=1.0, inner=12, outer=61.5), "thin": dict(lift=0.5, arch=1.2, thick=0.55, inner=13, outer=60),
-    "bushy": dict(lift=-0.6, arch=-0.8, thick=1.5, inner=9, outer=64), "short": dict(lift=0.2, arch=0, thick=0.8, inner=15, outer=57),
+    "usual": dict(lift=0, arch=0, thick=1.0, inner=12, outer=63), "thin": dict(lift=0.5, arch=1.2, thick=0.55, inner=13, outer=60),
+    "bushy": dict(lift=-0.6, arch=-0.8, thick=1.5, inner=9, outer=64), "short": dict(lift=0.2, arch=0, thick=0.8, inner=15, outer=59),
     "angled": dict(lift=0, arch=1.8, thick=1.15, inner=11, outer=62), "flat": dict(lift=0, arch=-1.8, thick=0.75, inner=13, outer=60),
-    "joined": dict(lift=-0.3, arch=-0.5, thick=1.3, inner=2, outer=63), "half": dict(lift=0, arch=0.4, thick=0.9, inner=12, outer=51),
+    "joined": dict(lift=-0.3, arch=-0.5, thick=1.2, inner=5, outer=63), "half": dict(lift=0, arch=0.4, thick=0.9, inner=12, outer=55),
 }  # fmt: skip
 BEARD_PARTS = ("moustache", "chin", "jaw", "cheek", "lip_edge", "droop", "patch", "trimmed")
 SOCKET_PARTS = ("below_brow", "inner_corner", "low_crease", "high_crease", "trough", "frown")
@@ -170,9 +170,10 @@ def _lashes(above: Array, below: Array, s: Array) -> Array:
 
     The upper line is thick and runs out past the outer corner; the lower one is faint.
     """
-    upper = np.exp(-0.5 * ((above - 0.6) / np.where(above > 0.6, 0.8, 0.8)) ** 2)
-    upper = upper * smoothstep(s, -1.06, -0.5) * smoothstep(s, 1.2, 0.98) * (0.75 + 0.25 * smoothstep(s, -0.5, 0.6))
-    lower = 0.38 * np.exp(-0.5 * ((below + 0.4) / 0.6) ** 2) * smoothstep(s, -0.9, 0.3) * smoothstep(s, 1.06, 0.9)
+    thick = 1.5 + 0.7 * smoothstep(s, -0.2, 0.8)
+    upper = smoothstep(above - thick, 0.6, -0.8) * smoothstep(above, -0.9, -0.1)
+    upper = upper * smoothstep(s, -1.06, -0.5) * smoothstep(s, 1.3, 1.04) * (0.75 + 0.25 * smoothstep(s, -0.5, 0.6))
+    lower = 0.55 * np.exp(-0.5 * ((below + 0.3) / 0.8) ** 2) * smoothstep(s, -0.9, 0.3) * smoothstep(s, 1.06, 0.9)
     return np.clip(np.maximum(upper, lower), 0, 1)
 
 
@@ -193,9 +194,13 @@ def _constant(chart: Chart) -> Array:
         + 0.15 * gauss(ax, y, 17, -5, 3, 4)
         + 0.30 * (np.rad2deg(np.abs(chart.azimuth)) > 86) * gauss(ax, y, 88, -17, 14, 22)
     )
-    maps[CHANNEL["blood"]] = blood * front + 0.62 * lips
-    maps[CHANNEL["melanin"]] = 0.06 * gauss(ax, y, 30, -14, 13, 5) + 0.05 * gauss(ax, y, 30, 8, 13, 5) + 0.10 * lips
-    hollow = 0.42 * gauss(ax, y, 18.5, 1.5, 5, 6.5) + 0.22 * gauss(ax, y, 30, 8.5, 13, 3.2)
+    margin = np.maximum(np.maximum(y - top, bottom - y), (np.abs(s) - 1.0) * 13.3)
+    around_eye = np.exp(-0.5 * (np.clip(margin, 0, None) / 3.5) ** 2) * (1 - chart.eye_inside) * front
+    maps[CHANNEL["blood"]] = blood * front + 0.28 * around_eye + 0.85 * lips
+    maps[CHANNEL["melanin"]] = (
+        0.06 * gauss(ax, y, 30, -14, 13, 5) + 0.05 * gauss(ax, y, 30, 8, 13, 5) + 0.10 * around_eye + 0.10 * lips
+    )
+    hollow = 0.20 * gauss(ax, y, 18.5, 1.5, 5, 6.5) + 0.12 * gauss(ax, y, 32, 7.5, 13, 3.2)
     hollow = (
         hollow
         + 0.95 * gauss(ax, y, 7.0, -47.6, 3.0, 1.7)
@@ -220,15 +225,19 @@ def _constant(chart: Chart) -> Array:
     hollow = hollow + 0.5 * (np.rad2deg(np.abs(chart.azimuth)) > 88) * gauss(
         np.rad2deg(np.abs(chart.azimuth)), y, 98, -16, 3.2, 9
     )
-    crease = (
-        0.25 * np.exp(-0.5 * ((y - top - resting.CREASE) / 0.9) ** 2) * np.clip(1.05 - (s * 0.97) ** 2, 0, 1) * front
-    )
+    crease = 0.28 * np.exp(-0.5 * ((y - top - resting.CREASE) / 0.9) ** 2) * smoothstep(np.abs(s - 0.12), 1.25, 0.7)
+    crease = (crease + 0.45 * gauss(ax, y, 46.5, -3.8, 4.0, 2.4)) * front
     maps[CHANNEL["occlusion"]] = hollow + crease
     eye = chart.eye_inside
-    maps[CHANNEL["eye"]] = eye
-    inside_top = np.clip(top - y, 0, None)
+    caruncle = smoothstep(s, -0.70, -0.86) * eye  # flesh, not white, at the inner corner
+    maps[CHANNEL["eye"]] = eye - caruncle
+    maps[CHANNEL["blood"]] += 0.35 * caruncle
+    inside_top, inside_bottom = np.clip(top - y, 0, None), np.clip(y - bottom, 0, None)
     maps[CHANNEL["occlusion"]] = maps[CHANNEL["occlusion"]] * (1 - eye) + eye * (
-        0.95 * np.exp(-inside_top / 1.8) + 0.3 * smoothstep(np.abs(s), 0.6, 1.0)
+        1.1 * np.exp(-inside_top / 1.7)
+        + 0.3 * np.exp(-inside_bottom / 1.2)
+        + 0.35 * smoothstep(-s, 0.6, 1.0)
+        + 1.5 * smoothstep(s, 0.66, 0.96)
     )
     maps[CHANNEL["lash"]] = _lashes(y - top, y - bottom, s) * front
     maps[CHANNEL["lips"]] = lips * (1 - chart.mouth_inside)
@@ -316,7 +325,7 @@ def _socket_groups(chart: Chart) -> dict[str, tuple[tuple[int, ...], Array]]:
     x, y, ax = chart.x, chart.y, np.abs(chart.x)
     top, _bottom, s = lid_lines(x)
     front = smoothstep(np.cos(chart.azimuth), 0.0, 0.3)
-    over = np.clip(1.05 - (s * 0.97) ** 2, 0, 1)
+    over = smoothstep(np.abs(s - 0.12), 1.25, 0.7)
 
     def crease(height: float) -> Array:
         return 0.8 * np.exp(-0.5 * ((y - top - height) / 0.9) ** 2) * over
