@@ -18,7 +18,7 @@ from lit_faces.photohead.fitting import MeshFit, fit_mesh
 from lit_faces.photohead.honesty import doubts
 from lit_faces.photohead.layers import LINEAR, NEAREST, sample, smooth
 from lit_faces.photohead.light import Light, display, fit_light, linear
-from lit_faces.photohead.mesh import COLUMNS, ROWS, Posed, face_mesh
+from lit_faces.photohead.mesh import COLUMNS, ROWS, Posed, face_mesh, gains
 from lit_faces.photohead.relief import TEXELS, VARIANTS, relief
 from lit_faces.photohead.scenes import Scene
 from lit_faces.photohead.smile import Smile, load
@@ -91,7 +91,7 @@ class PhotoHead:
         face: the face fitted in that crop, at any size.
         model: the landmark model that it was fitted with.
         size: side of the pictures that will be asked for, pixels.
-        gain: (19,), of the muscles.
+        gain: (19,), of the muscles; None: :func:`lit_faces.photohead.mesh.gains`.
         seed: whose skin it is: which way it folds.
         smile: what smiles do to skin; None: the shipped template.
 
@@ -115,7 +115,7 @@ class PhotoHead:
         self.crop = crop
         self.pad = self.inner // 2
         self.mesh = face_mesh()
-        gain = torch.ones(NUM_AUS) if gain is None else gain
+        gain = gains() if gain is None else gain
         self.fit: MeshFit = fit_mesh(self.mesh, model, _resized(face, self.inner), gain)
         self.variant = seed % VARIANTS
         self.photo = _padded(photo, crop, self.inner, self.pad)

@@ -20,6 +20,7 @@ Floats = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 
 _IVORY = np.array([0.78, 0.72, 0.62], dtype=np.float32)
+_SKIN = np.array([1.5, 0.85, 0.6], dtype=np.float32)  # of its luminance, in white light
 _LEAST_TEETH = 150  # pixels from which the photo's own teeth say their colour
 _OWN_MOUTH = 1.35  # a gap up to so many times the photo's is shown by the photo's own pixels
 _ARC, _TOOTH_UP, _TOOTH_LOW = 27.0, 7.6, 5.4  # mm: half width of the arch, widths of teeth
@@ -39,7 +40,8 @@ def teeth_of(crop: Floats, covered: Mask, landmarks: Floats, light: Light) -> Te
     import cv2
 
     gap = float((landmarks[65:68, 1][::-1] - landmarks[61:64, 1]).mean())
-    likely = Teeth((_IVORY * light.level / 0.35 * 0.8).astype(np.float32), gap)
+    tint = np.clip(light.skin / max(light.level, 1e-3) / _SKIN, 0.6, 1.6) ** 0.7  # the colour of the light
+    likely = Teeth((_IVORY * tint * light.level / 0.35 * 0.8).astype(np.float32), gap)
     width = float(np.linalg.norm(landmarks[54] - landmarks[48]))
     if gap < 0.05 * width:
         return likely

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from lit_faces.core.facs import AU_INDEX, NUM_AUS
-from lit_faces.rendering import muscles
+from lit_faces.rendering import muscles, resting
 from lit_faces.rendering.chart import (
     EYE_CENTRE,
     EYEBALL_RADIUS,
@@ -25,6 +25,8 @@ from lit_faces.rendering.identity import mode_names, shape_basis
 from lit_faces.rendering.raster import grid_triangles
 
 NUM_MODES = len(mode_names())
+#: The upper lid rests on the lower one after this way, mm: the lids overlap by a hair, so that no slit is left.
+LID_TRAVEL = resting.LID_UPPER + resting.LID_LOWER - 0.2
 
 
 @dataclass
@@ -60,7 +62,7 @@ def landmark_positions() -> np.ndarray:
     for i, (x, y) in half.items():
         points[i], points[16 - i] = (-x, y), (x, y)
     points[8] = (0.0, -112.0)
-    for i, (x, y) in enumerate(((58.0, 15.2), (49.0, 22.4), (38.0, 25.2), (24.5, 24.6), (12.0, 21.6))):
+    for i, (x, y) in enumerate(reversed(resting.BROW_LANDMARKS)):
         points[17 + i], points[26 - i] = (-x, y), (x, y)
     points[27:31] = [(0, 0), (0, -11.1), (0, -21.3), (0, -34.0)]
     points[31:36] = [(-12.5, -48.0), (-6.2, -49.2), (0, -50.0), (6.2, -49.2), (12.5, -48.0)]
@@ -205,7 +207,7 @@ class ParametricHead:
             up, low = side @ self.upper_lid, side @ self.lower_lid
             for first, second, extra in muscles.LID_INTERACTIONS:
                 up = up + extra * side[:, AU_INDEX[first]] * side[:, AU_INDEX[second]]
-            stop = low - 9.1
+            stop = low - LID_TRAVEL
             upper.append(stop + torch.nn.functional.softplus(up - stop, beta=3.0))
             lower.append(low)
         return torch.stack(upper, 1), torch.stack(lower, 1)
