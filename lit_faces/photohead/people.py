@@ -31,6 +31,7 @@ from lit_faces.core.photos import photographs_in, source_from_photo
 from lit_faces.core.tables import TABLE, LabelRow, picture_path, read_table
 from lit_faces.fitting.landmark_model import LandmarkModel
 from lit_faces.fitting.retarget import FittedFace, fit_photo, refusal
+from lit_faces.photohead.honesty import eyes_are_covered
 
 _LOG = logging.getLogger(__name__)
 
@@ -181,6 +182,8 @@ def _portrait(one: _Candidate, model: LandmarkModel, analyser: FaceAnalyser) -> 
     au = torch.zeros(NUM_AUS) if one.au is None else one.au
     if one.au is None and not one.rests and (acts := _expression(model, sample.landmarks)):
         raise ValueError(f"{one.path}: {acts}; use a resting face, or state its Action Units in {TABLE}")
+    if eyes_are_covered(sample.image, sample.landmarks):
+        raise ValueError(f"{one.path}: the eyes are covered (dark glasses?)")
     face = fit_photo(model, sample.landmarks, FIT_SIZE, au)
     if reason := refusal(face):
         raise ValueError(f"{one.path}: {reason}")
