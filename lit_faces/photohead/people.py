@@ -84,7 +84,6 @@ class _Candidate:
     about: dict[str, str]
 
 
-@lru_cache(maxsize=4)
 def read_people(folder: Path) -> tuple[Person, ...]:
     """All people of a folder, in the order of their names; what was left out is logged.
 
@@ -96,6 +95,14 @@ def read_people(folder: Path) -> tuple[Person, ...]:
         raise FileNotFoundError(f"--head photo:{folder}: no such folder")
     if not folder.is_dir():
         raise NotADirectoryError(f"--head photo:{folder}: not a folder; name one that holds photographs")
+    files = [*photographs_in(folder, below=True), folder / TABLE]
+    found = [(str(path), path.stat().st_mtime_ns, path.stat().st_size) for path in files if path.is_file()]
+    return _read(folder, tuple(found))
+
+
+@lru_cache(maxsize=4)
+def _read(folder: Path, files: tuple[tuple[str, int, int], ...]) -> tuple[Person, ...]:
+    """As :func:`read_people`; ``files`` tells one state of the folder from another."""
     candidates, left_out = _candidates(folder)
     model, analyser = LandmarkModel(), FaceAnalyser()
     found: dict[str, list[tuple[Portrait, dict[str, str]]]] = {}
