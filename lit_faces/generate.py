@@ -39,12 +39,8 @@ def build_parser() -> argparse.ArgumentParser:
 
 def add_place(parser: argparse.ArgumentParser) -> None:
     """Who, and where to: what `generate` and `personalise` begin with."""
-    parser.add_argument(
-        "source",
-        type=Path,
-        metavar="PHOTO|CLIP",
-        help="photo, video, or folder of photos of the person, from the front",
-    )
+    what = "photo or video of the person, from the front, or a folder with photos of the person"
+    parser.add_argument("source", type=Path, metavar="PHOTO|CLIP", help=what)
     parser.add_argument("--out", type=Path, required=True, help="folder to write; a stopped run goes on there")
 
 

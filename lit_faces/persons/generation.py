@@ -29,7 +29,7 @@ from lit_faces.core.shipped import GENERATOR_HELP, JUDGE_HELP, PHOTO_HEAD
 from lit_faces.persons.driving import DriveOptions, drive, notes_of
 from lit_faces.persons.generators import load_generator
 from lit_faces.persons.maker import Attempt, Settings
-from lit_faces.persons.painters import refuse_closed_eyes
+from lit_faces.persons.painters import check_eyes, enlarged
 from lit_faces.persons.plan import PLANS, Plan, make_plan, prior_of
 from lit_faces.persons.report import Figures, summarise, write_report
 from lit_faces.persons.sets import Progress, write_set
@@ -255,7 +255,8 @@ def prepare(person: PersonOptions, options: SetOptions, out: Path, tell: Tell) -
     options.check_weights()
     source = read_person(person)
     if options.generator == PHOTO_HEAD:
-        refuse_closed_eyes(source)
+        check_eyes(source)
+        source.notes += enlarged(source, options.settings.pixels(source))
     for note in [*source.notes, *plan.notes]:
         tell(note)
     return plan, source

@@ -20,11 +20,12 @@ from lit_faces.fitting.retarget import FittedFace, retarget
 from lit_faces.persons.generators import load_generator
 from lit_faces.persons.source import PersonSource
 from lit_faces.photohead.head import PhotoHead
-from lit_faces.photohead.honesty import MOST_PITCH, MOST_YAW, eyes_are_closed, turned_too_far
+from lit_faces.photohead.honesty import MOST_PITCH, MOST_YAW, eyes_are_closed, eyes_are_covered, turned_too_far
 from lit_faces.tasks.reenactment import ReenactmentGAN
 
 SIZES = (128, 512)  # pixels: side of the pictures of a photo head
 PHOTO_SIZE, NETWORK_SIZE = 256, 128  # pixels, where nothing is asked
+_LEAST_PIXELS = 0.7  # of the photo to a pixel of the picture, from which it looks sharp
 _BATCH = 20
 
 
@@ -58,6 +59,16 @@ class Painter(Protocol):
 
     def act(self, pose: Tensor, au: Tensor, landmarks: Tensor) -> Tensor:
         """Frames uint8 (T, 3, S, S) of the first source, acting."""
+
+
+def enlarged(source: PersonSource, size: int) -> list[str]:
+    """A sentence where the pictures have more pixels than the photo gives."""
+    side = min(original.crop[2] for original in source.originals) if source.originals else size
+    if side >= _LEAST_PIXELS * size:
+        return []
+    return [
+        f"the face is only {side:.0f} px large in the source: pictures of {size} px are soft; --size 128 is smaller"
+    ]
 
 
 def painter_of(
@@ -121,7 +132,7 @@ class PhotoPainter:
     """
 
     def __init__(self, source: PersonSource, model: LandmarkModel, size: int) -> None:
-        refuse_closed_eyes(source)
+        check_eyes(source)
         self.source, self.model, self.size = source, model, size
         self.originals = source.originals or [original_of_crop(image) for image in source.faces.image]
         self._heads: dict[int, PhotoHead] = {}
@@ -165,12 +176,17 @@ class PhotoPainter:
         return torch.stack([torch.from_numpy(frame).permute(2, 0, 1) for frame in frames])
 
 
-def refuse_closed_eyes(source: PersonSource) -> None:
-    """A photo head cannot open eyes.
+def check_eyes(source: PersonSource) -> None:
+    """A photo head cannot open eyes, nor take off dark glasses.
 
     Raises:
-        ValueError: they are closed in every source.
+        ValueError: no source shows open eyes.
     """
+    if all(eyes_are_covered(*pair) for pair in zip(source.faces.image, source.faces.landmarks, strict=True)):
+        raise ValueError(
+            f"{source.name}: the eyes are covered (dark glasses?), so that nothing of their expression can be shown; "
+            "use a photo without"
+        )
     if eyes_are_closed(source.fits):
         raise ValueError(
             f"{source.name}: the eyes are closed in every source picture, and open eyes would be invented; use a photo "

@@ -268,7 +268,7 @@ def _photos_of(folder: Path, size: int, face: int | None, analyser: FaceAnalyser
         except ValueError as error:
             left_out.append(str(error))
         else:
-            samples.append(sample)
+            samples.append(replace(sample, subject=path.name))
     if not samples:
         raise ValueError(f"{folder}: no photo in this folder can be used; {left_out[0] if left_out else 'it has none'}")
     return samples, left_out

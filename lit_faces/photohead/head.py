@@ -37,6 +37,7 @@ _TOP_LIGHT = 0.35  # photographs are lit from above, if only a little: folds sho
 _HOLLOW = np.array([1.05, 1.35, 1.40], dtype=np.float32)  # light is lost in hollows, least of it red
 _FILTER_MM = 0.45  # relief finer than this is not skin but noise
 _OWN_SCENE = Scene()
+_COLOURLESS = 1.0  # grey levels between the channels, in the mean: a photo in black and white
 _NECK = (0.0, -60.0, -85.0)  # mm, where the neck carries the head
 _MOVES_LIPS = index_of((10, 12, 15, 17, 20, 23, 24, 25, 26, 27))
 
@@ -120,6 +121,7 @@ class PhotoHead:
         self.variant = seed % VARIANTS
         self.photo = _padded(photo, crop, self.inner, self.pad)
         self.exact = _padded(photo, crop, size, 0)
+        self.grey = float(np.ptp(self.exact, axis=-1).mean()) < _COLOURLESS
         self.native = crop[2] / self.inner  # pixels of the photo to a pixel of the inner crop
         self._prepare()
 
@@ -296,6 +298,8 @@ class _State:
         size = (head.size, head.size)
         made = cv2.resize(out.astype(np.float32), size, interpolation=cv2.INTER_AREA)
         same = cv2.resize(self._unchanged(colour, out), size, interpolation=cv2.INTER_AREA)[..., None]
+        if head.grey:  # and what was invented is, too
+            made = np.repeat(made.mean(-1, keepdims=True), 3, -1)
         made = head.exact * same + made * (1 - same)
         return np.clip(made + 0.5, 0, 255).astype(np.uint8)
 

@@ -31,6 +31,7 @@ from lit_faces.core.photos import photographs_in, source_from_photo
 from lit_faces.core.tables import TABLE, LabelRow, picture_path, read_table
 from lit_faces.fitting.landmark_model import LandmarkModel
 from lit_faces.fitting.retarget import FittedFace, fit_photo, refusal
+from lit_faces.photohead.honesty import eyes_are_covered
 
 _LOG = logging.getLogger(__name__)
 
@@ -83,7 +84,6 @@ class _Candidate:
     about: dict[str, str]
 
 
-@lru_cache(maxsize=4)
 def read_people(folder: Path) -> tuple[Person, ...]:
     """All people of a folder, in the order of their names; what was left out is logged.
 
@@ -95,6 +95,14 @@ def read_people(folder: Path) -> tuple[Person, ...]:
         raise FileNotFoundError(f"--head photo:{folder}: no such folder")
     if not folder.is_dir():
         raise NotADirectoryError(f"--head photo:{folder}: not a folder; name one that holds photographs")
+    files = [*photographs_in(folder, below=True), folder / TABLE]
+    found = [(str(path), path.stat().st_mtime_ns, path.stat().st_size) for path in files if path.is_file()]
+    return _read(folder, tuple(found))
+
+
+@lru_cache(maxsize=4)
+def _read(folder: Path, files: tuple[tuple[str, int, int], ...]) -> tuple[Person, ...]:
+    """As :func:`read_people`; ``files`` tells one state of the folder from another."""
     candidates, left_out = _candidates(folder)
     model, analyser = LandmarkModel(), FaceAnalyser()
     found: dict[str, list[tuple[Portrait, dict[str, str]]]] = {}
@@ -181,6 +189,8 @@ def _portrait(one: _Candidate, model: LandmarkModel, analyser: FaceAnalyser) -> 
     au = torch.zeros(NUM_AUS) if one.au is None else one.au
     if one.au is None and not one.rests and (acts := _expression(model, sample.landmarks)):
         raise ValueError(f"{one.path}: {acts}; use a resting face, or state its Action Units in {TABLE}")
+    if eyes_are_covered(sample.image, sample.landmarks):
+        raise ValueError(f"{one.path}: the eyes are covered (dark glasses?)")
     face = fit_photo(model, sample.landmarks, FIT_SIZE, au)
     if reason := refusal(face):
         raise ValueError(f"{one.path}: {reason}")
