@@ -9,17 +9,10 @@ import torch
 from torch import Tensor
 
 from lit_faces.core.facs import AU_INDEX, EMOTION_PROTOTYPES, EMOTIONS, NUM_AUS
+from lit_faces.rendering.hair import BEARD_PARTS, BROW_STYLES, HAIR_STYLES, LONG_STYLES
 from lit_faces.rendering.identity import EXTRA_MODES, MODES, TRAITS
 from lit_faces.rendering.random import key, normal, uniform
-from lit_faces.rendering.skin import (
-    BEARD_PARTS,
-    BROW_STYLES,
-    HAIR_STYLES,
-    LONG_STYLES,
-    SPOTS,
-    STATIC_TRAITS,
-    WRINKLED_AUS,
-)
+from lit_faces.rendering.skin import SPOTS, STATIC_TRAITS, WRINKLED_AUS
 
 _PERSON, _SCENE, _FRAME, _NOISE = 1, 2, 3, 4
 #: Linear RGB of hair and iris, and how common they are.
