@@ -1,6 +1,5 @@
 """Sets of posed photographs: what is known of each picture, and that nobody is two people."""
 
-import os
 import shutil
 from pathlib import Path
 
@@ -13,8 +12,6 @@ from data_modules.london import London
 from data_modules.portraits import by_person
 from lit_faces.core.facs import AU_INDEX
 from tests.fake import faces_ccby, london
-
-SHARED = os.environ.get("LIT_FACES_SHARED")
 
 
 @pytest.fixture(scope="module")
@@ -137,9 +134,8 @@ def test_the_layouts_must_be_there(tmp_path: Path) -> None:
         London(tmp_path).clips()
 
 
-@pytest.mark.skipif(not SHARED, reason="LIT_FACES_SHARED: no real photographs here")
-def test_the_real_open_faces_and_their_folds() -> None:
-    reader = FacesCCBY(Path(SHARED or "") / "faces_ccby")
+def test_the_real_open_faces_and_their_folds(shared_data: Path) -> None:
+    reader = FacesCCBY(shared_data / "faces_ccby")
     portraits = reader.portraits()
     assert reader.problems == [] and len(portraits) == 122
     assert (

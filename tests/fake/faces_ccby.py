@@ -39,7 +39,7 @@ def write(root: Path, seed: int = 0) -> list[Expected]:
         grades[0] = 0.0
         if SEEN[who, "neutral"][1]:
             grades[0, AU_INDEX[25]] = NAN
-        for row, emotion in enumerate(emotions):
+        for emotion in emotions:
             file = f"images/{who}_{emotion}.jpg"
             save(root / file, framed(faces.image[len(rows)], 192, 240))
             gap, parted, smile = SEEN[who, emotion]
