@@ -13,7 +13,7 @@ import argparse
 import json
 from pathlib import Path
 
-from benchmarks.open_faces import FOLDS, MOVED, OpenFaces, pairs, read_open_faces
+from benchmarks.open_faces import FOLDS, OpenFaces, pairs, read_open_faces
 from lit_faces.core.facs import AU_KEYS
 from lit_faces.core.files import replace_file
 from lit_faces.persons.calibration import reader_code
@@ -27,7 +27,7 @@ def slopes_of(readings: Floats, faces: OpenFaces, names: tuple[str, ...], withou
     """Slopes of readings (n, A) of all open faces, without one fold."""
     people = [person for person in faces.people() if person.any.fold != without]
     rows = pairs(people, faces)
-    return fit_slopes(names, readings[rows[:, 0]], readings[rows[:, 1]], MOVED)
+    return fit_slopes(names, readings[rows[:, 0]], readings[rows[:, 1]])
 
 
 def main() -> None:

@@ -75,25 +75,17 @@ class Slopes:
         return np.array([known.get(name, self.default) for name in names], dtype=np.float64)
 
 
-def fit_slopes(
-    names: Sequence[str],
-    resting: Floats,
-    other: Floats,
-    moved: Sequence[str] = (),
-    prior: float = 2.0,
-) -> Slopes:
-    """Slopes from people who were photographed twice.
+def fit_slopes(names: Sequence[str], resting: Floats, other: Floats, prior: float = 2.0) -> Slopes:
+    """Slopes from people who were photographed twice: r of the two readings over people (test and retest).
 
-    An AU that stays (the second photo's truth is 0 as well) is fitted through the origin: that slope leaves the
-    smallest squared reading on the second photo. An AU that the second photo *moves* has an intercept besides, so that
-    only what varies from person to person together counts. AUs that hardly vary borrow from all others.
+    Whatever the second photo does to everybody alike (a smile raises AU12 and hides the brows a little) does not count,
+    only how far people keep their order and distance. AUs that hardly vary borrow from all others.
 
     Args:
         names: of the readings.
         resting: one photo of each person, at rest, (people, A).
         other: another photo of each, (people, A).
-        moved: names of what the other photo moves.
-        prior: strength with which an AU is drawn to all AUs together, squared grades.
+        prior: strength with which an AU is drawn to all AUs together: squared grades, summed over people.
 
     Returns:
         Slopes within 0..1; ``default`` is that of all AUs together.
@@ -105,13 +97,11 @@ def fit_slopes(
         raise ValueError(f"slopes: expected two tables (people, {len(names)}), got {resting.shape} and {other.shape}")
     if len(resting) < 3:
         raise ValueError(f"slopes: expected three people or more, got {len(resting)}")
-    centred = np.array([name in set(moved) for name in names])
-    first = resting - np.where(centred, resting.mean(0), 0.0)
-    second = other - np.where(centred, other.mean(0), 0.0)
-    both, own = (first * second).sum(0), np.square(first).sum(0)
-    together = float(np.clip(both.sum() / max(own.sum(), 1e-9), 0.0, 1.0))
-    slope = np.clip((both + prior * together) / (own + prior), 0.0, 1.0)
-    return Slopes(tuple(names), slope, together)
+    first, second = resting - resting.mean(0), other - other.mean(0)
+    both = (first * second).sum(0)
+    spread = np.sqrt(np.square(first).sum(0) * np.square(second).sum(0))
+    together = float(np.clip(both.sum() / max(spread.sum(), 1e-9), 0.0, 1.0))
+    return Slopes(tuple(names), np.clip((both + prior * together) / (spread + prior), 0.0, 1.0), together)
 
 
 @dataclass(frozen=True)

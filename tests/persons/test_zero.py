@@ -100,10 +100,10 @@ def people(slope: float, noise: float, moved: float, count: int = 4000) -> tuple
 
 def test_slopes_of_people_with_known_ones() -> None:
     stays, moves = people(0.7, 1.0, 0.0), people(0.3, 1.0, 2.0)
-    resting, other = np.stack([stays[0], moves[0]], 1), np.stack([stays[1], moves[1]], 1)
-    found = fit_slopes(("AU04", "AU12"), resting, other, moved=("AU12",))
+    resting, other = np.stack([stays[0], moves[0]], 1), np.stack([stays[1], 0.5 * moves[1]], 1)
+    found = fit_slopes(("AU04", "AU12"), resting, other)
     np.testing.assert_allclose(found.slope, [0.7, 0.3], atol=0.05)
-    assert found.default == pytest.approx(0.5, abs=0.05)
+    assert 0.3 < found.default < 0.7
     assert found.named(("AU12", "jaw")).tolist() == [found.slope[1], found.default]
 
 
