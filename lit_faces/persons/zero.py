@@ -17,6 +17,7 @@ were photographed twice (``python -m benchmarks.zero``). Of k photos, slope ``s`
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -185,6 +186,11 @@ class Zero:
         off = torch.tensor([known.get(name, 0.0) for name in names], dtype=readings.dtype, device=readings.device)
         about = torch.tensor([name in known for name in names], device=readings.device)
         return torch.where(about, (readings - off).clamp(0.0, most), readings)
+
+    def digest(self, of: str = "") -> str:
+        """SHA-256 of what is taken off, and of whatever it is joined with."""
+        said = json.dumps([of, list(self.names), self.offset.round(4).tolist()])
+        return hashlib.sha256(said.encode()).hexdigest()
 
     # -- the file -----------------------------------------------------------------------------------------------------
 
