@@ -10,6 +10,7 @@ from pathlib import Path
 
 VERBS = {
     "personalise": "from one photo or clip to a person's own detector",
+    "calibrate": "one photo sets a person's zero; nothing is learnt",
     "generate": "a person's balanced, verified set from a photo or clip",
     "adapt": "a detector learns one person from labelled faces, and keeps what it knows of others",
     "fit": "train and test an experiment (experiments/*.yaml)",

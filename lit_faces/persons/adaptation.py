@@ -37,10 +37,11 @@ from lit_faces.core.weights import load_weights
 from lit_faces.persons.generative_replay import GenerativeMemory
 from lit_faces.persons.leakage import Split, batch_digest, hold_out, refuse_shared
 from lit_faces.persons.learner import PersonalLearner, shipped_fisher
-from lit_faces.persons.learning_report import figures_of, write_learning_report
+from lit_faces.persons.learning_report import figures_of, write_learning_report, zero_figures
 from lit_faces.persons.methods import find_method
 from lit_faces.persons.publication import made_of, publishing, recover
 from lit_faces.persons.recipes import Recipe
+from lit_faces.persons.zero import Zero
 from lit_faces.rendering.renderer import FaceRenderer
 from lit_faces.reports.results import circumstances, write_json
 from lit_faces.tasks.au_detector import AUDetector, load_detector
@@ -155,10 +156,16 @@ class _Groups:
     split: Split
     generic: FaceBatch
     digest: str
+    zero: Zero | None = None
 
 
 def adapt(
-    person: Path, options: LearnOptions, out: Path, name: str | None = None, tell: Tell = lambda line: None
+    person: Path,
+    options: LearnOptions,
+    out: Path,
+    name: str | None = None,
+    tell: Tell = lambda line: None,
+    zero: Zero | None = None,
 ) -> LearnResult:
     """Let a detector learn one person; EWC and replay keep what it knows of the others, or nearly.
 
@@ -168,6 +175,7 @@ def adapt(
         out: folder to write; files appear there together.
         name: of the person; by default the subject in the labels, or the folder's name.
         tell: called with a line on what is begun.
+        zero: the person's, of the same detector: the figures say what it does without any learning.
 
     Raises:
         ValueError: an option, a file or a face that cannot be used; groups that share people or pictures.
@@ -177,6 +185,8 @@ def adapt(
     options.check(out)
     detector = load_detector(options.detector)
     groups = _read_groups(person, options, name, detector.size)
+    if zero is not None:
+        groups = replace(groups, zero=zero, digest=zero.digest(groups.digest))
     clock = {"reading": time.monotonic() - began}
     with locked(out, "adapt"):
         recover(out)
@@ -203,6 +213,7 @@ def _learn(
     after = {"person": learner.predict(split.test.image, name), "generic": learner.predict(generic.image)}
     figures = {
         **figures_of(split.test, generic, before, after),
+        **({} if groups.zero is None else zero_figures(split.test, groups.zero, before["person"], after["person"])),
         "run/seconds": time.monotonic() - began, **{f"run/seconds/{key}": value for key, value in clock.items()},
         "run/person": name, "run/method": learner.method, "run/frames": len(split.learnt),
         "run/test_frames": len(split.test), "run/test_is": split.test_is, "run/learnt": learner.learnt,
