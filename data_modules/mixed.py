@@ -24,7 +24,7 @@ from torch.utils.data import DataLoader
 
 from data_modules.base import BatchDataset, FaceDataModule
 from data_modules.rendered import RenderedFaces
-from data_modules.smiles import Smiles, SmilingPeople
+from data_modules.smiles import LICENCES, Smiles, SmilingPeople
 from lit_faces.core.csv_files import text_lines
 from lit_faces.core.facs import index_of
 from lit_faces.core.inputs import read_file
@@ -79,6 +79,10 @@ def _folds(table: Path) -> list[str]:
     if "fold" not in (rows.fieldnames or []):
         raise ValueError(f"{table}: without_fold needs a column fold")
     return [row["fold"].strip() for row in rows]
+
+
+def _numbers(what: str, faces: FaceBatch) -> dict[str, Any]:
+    return {"what": what, "faces": len(faces), "people": len(set(faces.subject))}
 
 
 class MixedSet:
@@ -170,6 +174,16 @@ class MixedFaces(FaceDataModule):
             told = [f"{len(rendered):,} rendered faces", *(f"{len(faces):,} of a folder" for faces, _ in folders)]
             print(f"train: {'; '.join(told)}; {0 if people is None else len(people)} photographs", flush=True)
         return MixedSet(rendered, folders, people, self.seed)
+
+    def seen(self) -> list[dict[str, Any]]:
+        """What is trained on, for the card of the weights: numbers and licences, nobody's name."""
+        found = self.rendered.seen()
+        if isinstance(self.train_set, MixedSet):
+            found += [_numbers("labelled crops", faces) for faces, _ in self.train_set.folders]
+            if self.smiles is not None and self.train_set.people is not None:
+                about = {"set": self.smiles.reader, "licence": LICENCES.get(self.smiles.reader, "the set's own")}
+                found.append({**_numbers("photographs", self.train_set.people.faces), **about})
+        return found if self.without_fold is None else [*found, {"what": "fold left out", "fold": self.without_fold}]
 
     def val_dataloader(self) -> DataLoader:
         """Rendered people of the validation split."""

@@ -29,6 +29,11 @@ from lit_faces.core.sample import FaceBatch, FaceSample, collate
 
 #: AUs that a smile leaves as they were.
 STAY = (1, 2, 4, 5, 9, 15, 17, 27, 43)
+#: What must be said wherever something made from these pictures is shown: weights are.
+LICENCES = {
+    "faces_ccby": "Face Research Lab London Set, L. DeBruine & B. Jones, CC BY 4.0, altered",
+    "london": "Face Research Lab London Set, L. DeBruine & B. Jones, CC BY 4.0, altered",
+}
 _NAN = float("nan")
 _NO_BOUNDS = torch.empty(2, 0, NUM_AUS)
 

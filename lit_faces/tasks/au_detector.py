@@ -24,7 +24,7 @@ from lit_faces.core.geometry import mirror_images, resize_images
 from lit_faces.core.orders import OrderedFaces, Orders
 from lit_faces.core.ranks import gather
 from lit_faces.core.sample import FaceBatch
-from lit_faces.core.shipped import initial_weights, weights_path
+from lit_faces.core.shipped import INIT_WORDS, initial_weights, weights_code, weights_path
 from lit_faces.core.weights import check_card, load_state, load_weights, save_weights
 from lit_faces.losses.action_units import (
     masked_bce,
@@ -432,7 +432,19 @@ class AUDetector(FaceTask):
     def on_fit_end(self) -> None:
         """Export the weights with their card."""
         if self.export and self.trainer.is_global_zero and self.trainer.state.status != "interrupted":
-            self.export_weights(Path(self.trainer.default_root_dir) / WEIGHTS_FILE)
+            self.export_weights(Path(self.trainer.default_root_dir) / WEIGHTS_FILE, **self._history())
+
+    def _history(self) -> dict[str, Any]:
+        """For the card: what this training has seen, and what the weights that it began from had."""
+        tell = getattr(getattr(self.trainer, "datamodule", None), "seen", None)
+        seen = [] if tell is None else tell()
+        path = self.starts_from()
+        if path is None:
+            return {"seen": seen}
+        before = {key: value for key, value in load_weights(path)[1].items() if key in ("seen", "began_from")}
+        word = str(self.init)
+        name = word if word in INIT_WORDS["detector"] else weights_code("detector", word)
+        return {"seen": seen, "began_from": {"weights": name, **before}}
 
     def export_weights(self, path: Path | str, half: bool = True, **card: Any) -> Path:
         """Write backbone, heads and calibration as safetensors with a card; ``half`` stores 16-bit floats.

@@ -98,3 +98,11 @@ def test_people_are_chosen_and_tested_on_renders_alone(photographs: str, drawn: 
 def test_pairs_of_renders_are_refused() -> None:
     with pytest.raises(ValueError, match="mode 'frames'"):
         MixedFaces(RenderedFaces(mode="pairs"))
+
+
+def test_the_card_will_say_what_was_seen(photographs: str, drawn: Path) -> None:
+    renders, crops, people, fold = module(photographs, drawn, without_fold=0).seen()
+    assert renders["what"] == "rendered faces" and (renders["faces"], renders["people"]) == (12, 6)
+    assert crops == {"what": "labelled crops", "faces": 3, "people": 3}
+    assert (people["faces"], people["people"], people["set"]) == (3, 2, "faces_ccby")
+    assert "CC BY 4.0" in people["licence"] and fold == {"what": "fold left out", "fold": 0}

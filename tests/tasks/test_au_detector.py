@@ -5,7 +5,7 @@ import torch
 from lit_faces.core.facs import AU_INDEX
 from lit_faces.core.orders import OrderedFaces, Orders
 from lit_faces.core.sample import joined
-from lit_faces.core.weights import save_weights
+from lit_faces.core.weights import load_weights, save_weights
 from lit_faces.tasks.au_detector import WEIGHTS_FILE, AUDetector, load_detector
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -194,3 +194,22 @@ def test_orders_without_a_weight_are_left_out(tmp_path, frame_loader, faces):
     run = trainer(tmp_path, limit_val_batches=0, log_every_n_steps=1)
     run.fit(build(strong=True), torch.utils.data.DataLoader([batch], batch_size=None))
     assert "train/mse" in run.callback_metrics and "train/order" not in run.callback_metrics
+
+
+def test_the_card_tells_the_whole_history(tmp_path, frame_loader):
+    class Data(pl.LightningDataModule):
+        def __init__(self, what):
+            super().__init__()
+            self.what = what
+
+        def train_dataloader(self):
+            return frame_loader(2)
+
+        def seen(self):
+            return [{"what": self.what}]
+
+    for name, init in (("first", None), ("second", str(tmp_path / "first" / WEIGHTS_FILE))):
+        trainer(tmp_path / name, limit_val_batches=0).fit(build(init=init), datamodule=Data(name))
+    card = load_weights(tmp_path / "second" / WEIGHTS_FILE)[1]
+    assert card["seen"] == [{"what": "second"}] and card["began_from"]["seen"] == [{"what": "first"}]
+    assert card["began_from"]["weights"].startswith("weights-") and "tmp" not in str(card["began_from"])
