@@ -128,8 +128,8 @@ class MixedFaces(FaceDataModule):
         rendered: the rendered faces, in mode ``frames``; they give the length of an epoch, validation and test.
         folders: folders of labelled crops, for example photographs with drawn AUs.
         smiles: real people at rest and smiling.
-        without_fold: nobody of this fold is seen, in the photographs and in the folders, whose tables need a column
-            ``fold`` then; None sees all.
+        held_out_part: 1, 2 or 3: nobody of fold 0, 1 or 2 is seen, in the photographs and in the folders, whose tables
+            need a column ``fold`` then; None sees all. ``python -m lit_faces.folds`` goes through the three.
         seed: of the mixture.
 
     Raises:
@@ -141,13 +141,16 @@ class MixedFaces(FaceDataModule):
         rendered: RenderedFaces,
         folders: list[FolderShare] = [],  # noqa: B006  (never changed; jsonargparse shows it as the default)
         smiles: Smiles | None = None,
-        without_fold: int | None = None,
+        held_out_part: int | None = None,
         seed: int = 0,
     ) -> None:
         if rendered.mode != "frames":
             raise ValueError(f"rendered: mode 'frames' is needed, got {rendered.mode!r}")
+        if held_out_part not in (None, 1, 2, 3):
+            raise ValueError(f"held_out_part: expected 1, 2, 3 or null, got {held_out_part}")
         super().__init__(rendered.batch_size, rendered.eval_batch_size, seed, rendered.num_workers)
-        self.rendered, self.folders, self.smiles, self.without_fold = rendered, folders, smiles, without_fold
+        self.rendered, self.folders, self.smiles = rendered, folders, smiles
+        self.without_fold = None if held_out_part is None else held_out_part - 1
 
     def prepare_data(self) -> None:
         """Render what is missing."""

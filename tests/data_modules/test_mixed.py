@@ -74,7 +74,7 @@ def test_the_same_seed_gives_the_same_stream_and_another_epoch_another(photograp
 
 
 def test_a_fold_is_left_out_of_photographs_and_folders(photographs: str, drawn: Path) -> None:
-    mixed = module(photographs, drawn, without_fold=0)
+    mixed = module(photographs, drawn, held_out_part=1)
     seen = {name for index in range(40) for name in mixed.train_set.__getitems__([index]).faces.subject}
     assert {"london:001", "canada:095m", "p1", "p2", "p4"} <= seen
     assert not seen & {"london:025", "canada:003f", "p0", "p3"}
@@ -98,10 +98,12 @@ def test_people_are_chosen_and_tested_on_renders_alone(photographs: str, drawn: 
 def test_pairs_of_renders_are_refused() -> None:
     with pytest.raises(ValueError, match="mode 'frames'"):
         MixedFaces(RenderedFaces(mode="pairs"))
+    with pytest.raises(ValueError, match="held_out_part: expected 1, 2, 3 or null, got 0"):
+        MixedFaces(rendered(), held_out_part=0)
 
 
 def test_the_card_will_say_what_was_seen(photographs: str, drawn: Path) -> None:
-    renders, crops, people, fold = module(photographs, drawn, without_fold=0).seen()
+    renders, crops, people, fold = module(photographs, drawn, held_out_part=1).seen()
     assert renders["what"] == "rendered faces" and (renders["faces"], renders["people"]) == (12, 6)
     assert crops == {"what": "labelled crops", "faces": 3, "people": 3}
     assert (people["faces"], people["people"], people["set"]) == (3, 2, "faces_ccby")
