@@ -181,19 +181,35 @@ def _some(image: Tensor, share: float, generator: torch.Generator, change: Calla
     return image if not len(rows) else image.index_copy(0, rows, change(image[rows], generator))
 
 
-def augment_strongly(image: Tensor, generator: torch.Generator) -> Tensor:
+def augment_strongly(image: Tensor, generator: torch.Generator, share: float = 0.6) -> Tensor:
     """What training on synthetic faces found decisive for real ones: float (B, 3, H, W) in [-1, 1] -> the same.
 
     Perspective, motion blur, strong gamma and contrast, a detour over smaller pictures, grey, black borders, and larger
     moves than :func:`augment_frames`: landmarks that err by 1 to 3 % of the outer-eye distance shift, scale and turn
     the crop by as much. After Wood et al., Fake it till you make it (2021).
+
+    Args:
+        image: pictures.
+        generator: of the draws.
+        share: of the pictures that are changed so; the others by :func:`augment_frames`, or a clean picture would be
+            what a network never saw.
     """
+    strongly = torch.rand(len(image), generator=generator) < share
+    changed = torch.empty_like(image, dtype=torch.float32)
+    for rows, change in ((strongly, _change_strongly), (~strongly, augment_frames)):
+        rows = rows.to(image.device)
+        if bool(rows.any()):
+            changed[rows] = change(image[rows], generator)
+    return changed
+
+
+def _change_strongly(image: Tensor, generator: torch.Generator) -> Tensor:
     with torch.autocast(image.device.type, enabled=False):
         image = move(image.float(), generator, shift=0.06, scale=0.1, roll=10.0)
         image = _some(image, 0.5, generator, tilt)
         image = relight(image, generator, strength=0.35)
         image = _some(image, 0.5, generator, bend_tones)
-        image = jitter_colours(image, generator, strength=1.5)
+        image = jitter_colours(image, generator, strength=1.3)
         image = _some(image, 0.2, generator, shake)
         image = _some(image, 0.3, generator, shrink_and_enlarge)
         image = degrade(image, generator)
