@@ -34,6 +34,7 @@ from lit_faces.core.sample import FaceBatch, joined
 from lit_faces.core.seeding import generator_for
 from lit_faces.core.tables import TABLE
 
+_PEOPLE = "people.csv"  # beside the labels of rendered photographs: what is known of each person
 _STREAM = 0x313D  # keeps the draws of the mixture apart from others of the same seed
 
 
@@ -61,24 +62,42 @@ class FolderShare:
 
         Raises:
             FileNotFoundError: no such folder.
-            ValueError: damaged, nothing coded, or no column ``fold`` where one is needed.
+            ValueError: damaged, nothing coded, or no fold where one is needed.
         """
         faces = read_labelled(self.path, size, need="any")
         if without_fold is not None:
-            folds = _folds(Path(self.path) / TABLE)
-            faces = faces.select(torch.tensor([fold != str(without_fold) for fold in folds]))
+            folds = _folds(Path(self.path), faces.subject)
+            faces = faces.select(torch.tensor([fold != without_fold for fold in folds]))
         for values in (faces.au_intensity, faces.au_occurrence):
             values[:, index_of(self.masked_aus)] = float("nan")
         return faces
 
 
-def _folds(table: Path) -> list[str]:
-    """The column ``fold`` of a table, line by line."""
-    text = "\n".join(line for _, line in text_lines(read_file(table, "table")))
-    rows = csv.DictReader(io.StringIO(text))
-    if "fold" not in (rows.fieldnames or []):
-        raise ValueError(f"{table}: without_fold needs a column fold")
-    return [row["fold"].strip() for row in rows]
+def _folds(folder: Path, subjects: Sequence[str]) -> list[int]:
+    """The fold of every face: of the column ``fold`` of its row, or of its person in ``people.csv``.
+
+    Raises:
+        ValueError: no such column in either, or a face whose fold is not said.
+    """
+    rows = _rows(folder / TABLE)
+    if rows and "fold" not in rows[0] and (folder / _PEOPLE).is_file():
+        of_person = {row.get("subject", ""): row.get("fold", "") for row in _rows(folder / _PEOPLE)}
+        found = [of_person.get(name) or of_person.get(name.rpartition(":")[2], "") for name in subjects]
+    else:
+        found = [row.get("fold", "") for row in rows]
+    lacking = [subject for subject, fold in zip(subjects, found) if not fold.strip().isdigit()]
+    if lacking or len(found) != len(subjects):
+        who = f" of {lacking[0]!r}" if lacking else ""
+        raise ValueError(
+            f"{folder}: no fold{who} in {TABLE} or {_PEOPLE}: a column fold says which part of the people is held out"
+        )
+    return [int(fold) for fold in found]
+
+
+def _rows(table: Path) -> list[dict[str, str]]:
+    lines = [line for _, line in text_lines(read_file(table, "table"))]
+    rows = csv.DictReader(io.StringIO("\n".join(lines)))
+    return [{name: cell or "" for name, cell in row.items() if name} for row in rows]
 
 
 def _numbers(what: str, faces: FaceBatch) -> dict[str, Any]:
@@ -128,8 +147,8 @@ class MixedFaces(FaceDataModule):
         rendered: the rendered faces, in mode ``frames``; they give the length of an epoch, validation and test.
         folders: folders of labelled crops, for example photographs with drawn AUs.
         smiles: real people at rest and smiling.
-        held_out_part: 1, 2 or 3: nobody of fold 0, 1 or 2 is seen, in the photographs and in the folders, whose tables
-            need a column ``fold`` then; None sees all. ``python -m lit_faces.folds`` goes through the three.
+        held_out_part: 1, 2 or 3: nobody of fold 0, 1 or 2 is seen, in the photographs and in the folders, which must say
+            the folds of their people then; None sees all. ``python -m lit_faces.folds`` goes through the three.
         seed: of the mixture.
 
     Raises:

@@ -83,8 +83,18 @@ def test_a_fold_is_left_out_of_photographs_and_folders(photographs: str, drawn: 
 def test_a_folder_without_folds_cannot_leave_one_out(photographs: str, drawn: Path, tmp_path: Path) -> None:
     save(tmp_path / "1.png", torch.zeros(96, 96, 3, dtype=torch.uint8).numpy())
     (tmp_path / "labels.csv").write_text("file,au6\n1.png,2\n")
-    with pytest.raises(ValueError, match="needs a column fold"):
+    with pytest.raises(ValueError, match=r"no fold of '' in labels\.csv or people\.csv"):
         FolderShare(str(tmp_path)).read(64, without_fold=1)
+
+
+def test_folds_of_people_stand_beside_the_labels(tmp_path: Path) -> None:
+    for number in range(3):
+        save(tmp_path / f"{number}.png", torch.zeros(96, 96, 3, dtype=torch.uint8).numpy())
+    rows = "".join(f"{number}.png,photo:p{number},2\n" for number in range(3))
+    (tmp_path / "labels.csv").write_text(f"file,subject,au6\n{rows}")
+    (tmp_path / "people.csv").write_text("subject,age,fold\np0,20,0\np1,30,1\np2,40,1\n")
+    assert FolderShare(str(tmp_path)).read(64, without_fold=1).subject == ["photo:p0"]
+    assert len(FolderShare(str(tmp_path)).read(64)) == 3
 
 
 def test_people_are_chosen_and_tested_on_renders_alone(photographs: str, drawn: Path) -> None:
