@@ -147,7 +147,7 @@ class MixedFaces(FaceDataModule):
         rendered: the rendered faces, in mode ``frames``; they give the length of an epoch, validation and test.
         folders: folders of labelled crops, for example photographs with drawn AUs.
         smiles: real people at rest and smiling.
-        held_out_part: 1, 2 or 3: nobody of fold 0, 1 or 2 is seen, in the photographs and in the folders, which must say
+        held_out_part: 1, 2 or 3: nobody of fold 0, 1 or 2 is seen in the photographs and the folders, which must say
             the folds of their people then; None sees all. ``python -m lit_faces.folds`` goes through the three.
         seed: of the mixture.
 
