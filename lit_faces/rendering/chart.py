@@ -18,6 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.interpolate import PchipInterpolator
 
+from lit_faces.rendering import resting
+
 Array = NDArray[np.float64]
 
 AXIS_Z = -95.0  # the chart's axis lies this far behind the nasion
@@ -53,7 +55,7 @@ _RADII: dict[float, tuple[float, ...]] = {
 _ROW_KNOTS = ((-1.0, 109.9), (-0.86, 84.0), (-0.66, 52.0), (0.0, -33.0), (0.70, -118.0), (0.9, -160.0), (1.0, -214.0))
 
 # --- eyes (mm, on the subject's left; mirrored for the right)
-EYE_CENTRE = (31.5, -3.2, -27.2)
+EYE_CENTRE = (31.5, resting.CORNERS + resting.EYE_RISE, -27.2)
 EYEBALL_RADIUS = 14.4
 LID_RADIUS = 15.9
 EYE_HALF_WIDTH = 13.3
@@ -133,8 +135,9 @@ def lid_lines(x: Array) -> tuple[Array, Array, Array]:
     """Upper lid, lower lid (mm) and s in [-1, 1] from the inner to the outer corner, at |x|."""
     s = (np.abs(x) - EYE_CENTRE[0]) / EYE_HALF_WIDTH
     body = np.clip(1 - s**2, 0, 1)
-    corner = -4.1 + 0.9 * s
-    return corner + 6.2 * body**0.65, corner - 3.1 * body**0.8, s
+    corner = resting.CORNERS + resting.CORNER_RISE * s
+    arc = body**resting.LID_POWER
+    return corner + resting.LID_UPPER * arc, corner - resting.LID_LOWER * arc, s
 
 
 #: Broad corrections of the depth (mm): |x|, y, widths, height; fitted once to depths measured on the mean scanned face.

@@ -22,6 +22,7 @@ from lit_faces.core.facs import AU_INDEX, AUS, NUM_AUS
 from lit_faces.core.fields import read_json, read_npz
 from lit_faces.rendering import skin
 from lit_faces.rendering.chart import build_chart
+from lit_faces.rendering.muscles import JAW
 from lit_faces.rendering.parametric import HeadPose, landmark_positions
 from lit_faces.rendering.raster import unit
 from lit_faces.rendering.sampler import People
@@ -38,6 +39,7 @@ SHAPES: dict[int, tuple[str, float]] = {
 }  # fmt: skip
 _SKIN_END, _MOUTH_END, _SOCKET_END, _TEETH_END, _BALL_END = 11248, 13294, 14062, 21451, 24591
 _IDENTITIES = 40
+_BROWS = np.arange(17, 27)
 
 
 @dataclass
@@ -157,24 +159,29 @@ class RenderedICTHead:
     def _paint(
         self, model: ICTModel, keep: np.ndarray, part: np.ndarray, texels: int, device: torch.device, tensor
     ) -> None:
-        """Carry our chart over: warp landmark to landmark, then take the nearest chart point."""
+        """Carry our chart over: warp landmark to landmark, then take the nearest chart point.
+
+        The scan has no brows, and its brow landmarks lie 7 mm higher above the eyes than people's brows (see
+        ``rendering.resting``): brows are painted where people have them, and the landmarks go with the paint.
+        """
         chart = build_chart(texels, texels)
         surface = np.stack([chart.x, chart.y, chart.z], -1).reshape(-1, 3)
         usable = (chart.mouth_inside.reshape(-1) < 0.5) & (chart.eye_inside.reshape(-1) < 0.5)
         flat = landmark_positions()
-        tree = cKDTree(surface[usable][:, :2])
         front = cKDTree(surface[usable & (surface[:, 2] > -95)][:, :2])
         own = surface[usable & (surface[:, 2] > -95)][front.query(flat)[1]]
         own[:, :2] = flat
         theirs = model.neutral[model.landmarks].astype(np.float64)
-        unique = np.unique(theirs.round(2), axis=0, return_index=True)[1]
+        unique = np.setdiff1d(np.unique(theirs.round(2), axis=0, return_index=True)[1], _BROWS)
         warp = RBFInterpolator(theirs[unique], own[unique] - theirs[unique], kernel="thin_plate_spline", smoothing=1.0)
         points = model.neutral[keep].astype(np.float64)
         near = np.exp(-((np.clip(-60 - points[:, 2], 0, None) / 40.0) ** 2))[:, None]
         moved = points + warp(points) * near
         nearest = cKDTree(surface[usable]).query(moved)[1]
         index = np.flatnonzero(usable)[nearest]
-        del tree
+        skin_points = np.flatnonzero((part[keep] == 0) & (points[:, 2] > -60))
+        brows = skin_points[cKDTree(moved[skin_points]).query(own[_BROWS])[1]]
+        self.marks[_BROWS] = torch.as_tensor(brows, device=device)
         rows, columns = np.unravel_index(index, chart.x.shape)
         self.uv = tensor(np.stack([columns / (texels - 1) * 2 - 1, rows / (texels - 1) * 2 - 1], -1))
         styles = [
@@ -220,4 +227,4 @@ class RenderedICTHead:
 
     def jaw_opening(self, activation: Tensor) -> Tensor:
         """See :class:`Head`."""
-        return 0.33 * (activation[:, AU_INDEX[27]] + 0.4 * activation[:, AU_INDEX[26]])
+        return JAW[27] * (activation[:, AU_INDEX[27]] + SHAPES[26][1] * activation[:, AU_INDEX[26]])

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lit_faces.core.facs import AU_INDEX
+from lit_faces.rendering import resting
 from lit_faces.rendering.chart import Chart, gauss, lid_lines, seam, smoothstep
 from lit_faces.rendering.muscles import Field, field_basis, follow
 
@@ -24,11 +25,12 @@ MODES: dict[str, tuple[Field, ...]] = {
     "cheek_fullness": (F(46, -58, 17, 22, 1.2, 0, 4.0),),
     "temple": (F(70, 30, 16, 26, 3.0, 0, 0),),
     "forehead_slope": (F(0, 70, 70, 30, 0, 0, -4.5),),
-    "brow_ridge": (F(20, 15, 22, 7, 0, 0, 2.0),),
-    "brow_height": (F(30, 21, 26, 10, 0, 2.2, 0),),
+    "brow_ridge": (F(20, 13, 22, 7, 0, 0, 2.0),),
+    "brow_height": (F(33, 18, 26, 8, 0, 1.6, 0),),
+    "brow_slope": (F(61, 9, 11, 9, 0, 2.8, 0), F(13, 14, 9, 8, 0, -0.3, 0)),
     "eye_spacing": (F(30, -3, 17, 16, 1.5, 0, 0),),
     "eye_height": (F(31, -3, 18, 15, 0, 1.5, 0),),
-    "eye_depth": (F(31, 2, 17, 14, 0, 0, 1.5),),
+    "eye_depth": (F(31, 2, 17, 13, 0, 0, 2.0),),
     "nose_length": (F(0, -42, 19, 15, 0, -2.8, 0), F(0, -66, 32, 16, 0, -0.7, 0)),
     "nose_width": (F(14, -42, 8, 10, 2.2, 0, 0),),
     "nose_depth": (F(0, -36, 10, 13, 0, 0, 2.7),),
@@ -87,18 +89,20 @@ def shape_basis(chart: Chart) -> Array:
         np.cos(chart.azimuth) > 0
     )
     lift = (
-        np.where(chart.y > -4.0, 1.0, -0.6) * np.clip(1 - s**2, 0, 1) ** 0.65 * smoothstep(np.abs(chart.y + 3), 14, 3)
+        np.where(chart.y > -4.0, 1.0, -0.6)
+        * np.clip(1 - s**2, 0, 1) ** resting.LID_POWER
+        * smoothstep(np.abs(chart.y + 3), 14, 3)
     )
     zero = np.zeros_like(chart.x)
-    out.append(np.stack([zero, 0.8 * lift * near, zero], -1))
+    out.append(np.stack([zero, 0.5 * lift * near, zero], -1))
     dx, dy = np.abs(chart.x) - 31.5, chart.y + 3.2
     out.append(np.stack([np.sign(chart.x) * 0.055 * dx * near, 0.055 * dy * near, zero], -1))
-    out.append(np.stack([zero, 0.075 * dx * near, zero], -1))
+    out.append(np.stack([zero, 0.042 * dx * near, zero], -1))
     mouth = gauss(chart.x, chart.y, 0, -72, 30, 16)
     out.append(np.stack([0.9 * mouth, 0.03 * chart.x * mouth, zero], -1))
     nose = gauss(chart.x, chart.y, 0, -38, 16, 14)
     out.append(np.stack([1.0 * nose, zero, zero], -1))
-    out.append(np.stack([zero, 0.7 * np.sign(chart.x) * near, zero], -1))
+    out.append(np.stack([zero, 0.4 * np.sign(chart.x) * near, zero], -1))
     right, left = field_basis(chart)
     for number, share in TRAITS.values():
         out.append(share * (right + left)[AU_INDEX[number]])

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lit_faces.core.facs import AU_INDEX, NUM_AUS
+from lit_faces.rendering import resting
 from lit_faces.rendering.chart import Chart, gauss, lid_lines, smoothstep
 
 Array = NDArray[np.float64]
@@ -36,9 +37,9 @@ class Field:
 
 F = Field
 FIELDS: dict[int, tuple[Field, ...]] = {
-    1: (F(15, 19, 11, 12, 0.6, 5.4, -0.2), F(0, 2, 9, 10, 0, 1.2, 0), F(6, 58, 22, 12, 0, -1.2, 1.6)),
-    2: (F(42, 20, 15, 13, 2.0, 7.6, -2.2), F(62, 0, 9, 11, 0, 2.5, 0), F(46, 50, 16, 12, 0, -0.6, 1.2)),
-    4: (F(34, 22, 17, 15, -4.3, -3.6, 2.8), F(13, 14, 8, 10, -1.4, -1.4, 1.0), F(5, 15, 5, 9, -0.6, -1.0, 1.6), F(22, 50, 32, 18, -0.5, -1.0, 0.8)),
+    1: (F(16.6, 14.2, 7.0, 7.1, 0.4, 3.8, 0.8), F(24.3, 30.3, 18.0, 13.7, 0.4, 4.8, -1.0), F(0, 2.0, 9.5, 17.3, 0, 3.4, 0), F(22.8, 75, 23.5, 30, 0.1, -1.5, 1.9)),
+    2: (F(50.9, 13.9, 7.2, 9.1, 0.6, 3.7, -2.5), F(61.1, -2.8, 11.7, 16.3, 0, 2.1, 0.4), F(38.6, 30.3, 15.1, 11.0, 2.4, 6.7, -2.1), F(26.7, 16.2, 13.3, 6.2, 0.7, 4.6, 0)),
+    4: (F(34.4, 24.4, 15.1, 11.3, -4.4, -4.1, 2.3), F(16.9, 14.9, 7.2, 5.2, -1.5, -1.3, 0.8), F(0, 19.1, 8.8, 12.8, 0, -0.4, 0.6), F(38.1, 55.8, 27.8, 13.8, -0.5, -1.6, 1.2), F(58.3, 22.3, 13.8, 20.4, -0.9, 0.5, 2.3)),
     5: (),
     6: (F(50, -32, 15, 16, -0.9, 5.4, 4.4), F(45, -64, 15, 18, 0.9, 3.0, 0.9), F(34, -17, 14, 6, -0.5, 1.6, 2.2), F(55, -2, 8, 9, -0.6, -0.3, 1.6), F(12, -62, 12, 9, 0.5, 0.2, -1.1), F(46, 22, 18, 12, 0, -1.0, -0.2)),
     7: (F(31, -16, 13, 6, -1.6, 1.4, 0.9), F(42, -24, 12, 9, -0.6, 0.9, 0.3)),
@@ -52,16 +53,16 @@ FIELDS: dict[int, tuple[Field, ...]] = {
     23: (F(10, -64, 9, 5, -0.9, -1.3, -1.4, "u"), F(10, -77, 9, 5, -0.9, 1.4, -1.2, "l"), F(24, -72, 7, 7, -2.6, 0.1, 0.8), F(0, -56, 16, 6, 0, 0, 1.1, "u"), F(0, -88, 15, 5, 0, 0.5, 1.2, "l")),
     24: (F(9, -63, 14, 6, -0.6, -1.6, -0.9, "u"), F(7, -78, 14, 7, -0.2, 2.9, 1.2, "l"), F(0, -103, 18, 12, 0, 4.2, 1.8, "l"), F(32, -66, 9, 14, 0.9, 0.9, 1.5)),
     25: (F(0, -66, 15, 6, 0, 1.3, 0.2, "u"), F(0, -75, 15, 8, 0, -3.4, -0.4, "l")),
-    26: (),
-    27: (F(25, -72, 9, 14, -2.6, 1.0, 0.5), F(0, -64, 16, 8, 0, 0.8, 0.2, "u")),
+    26: (F(41, -74, 12, 14, -1.8, 1.0, -2.0),),
+    27: (F(41, -74, 12, 14, -4.6, 2.6, -5.0), F(0, -64, 16, 8, 0, 0.8, 0.2, "u")),
     43: (F(30, 9, 15, 6, -0.3, -1.6, 0.3),),
 }  # fmt: skip
 
 #: Upper and lower lid travel (mm, up is positive) and jaw opening (radians) at intensity 5.
-UPPER_LID = {5: 4.4, 7: -0.9, 6: -0.5, 9: -0.5, 43: -10.5}
+UPPER_LID = {5: 4.4, 7: -0.9, 6: -0.5, 9: -0.5, 43: -13.0}
 LOWER_LID = {5: -0.3, 6: 2.0, 7: 2.7, 9: 0.9, 12: 0.5, 43: 0.5}
-JAW = {26: 0.165, 27: 0.45}
-JAW_PIVOT = (0.0, -12.0, -85.0)
+JAW = {26: 0.113, 27: 0.283}
+JAW_PIVOT = (0.0, -19.4, -111.4)
 
 #: Non-additive pairs: gain on the product of both activations, applied to the first AU's fields.
 INTERACTIONS: tuple[tuple[int, int, float], ...] = ((6, 12, -0.35), (17, 15, -0.25), (4, 9, -0.4), (20, 12, -0.5), (1, 4, -0.25), (10, 9, -0.5), (10, 12, -0.3), (17, 26, -0.3), (17, 27, -0.5), (25, 24, -0.8), (14, 12, -0.4))  # fmt: skip
@@ -69,9 +70,6 @@ LID_INTERACTIONS: tuple[tuple[int, int, float], ...] = ((4, 7, -0.8), (6, 12, -0
 
 #: Measured once by ``python -m benchmarks.faces calibrate``: scanned displacement / ours, frozen.
 GAIN: dict[int, float] = {
-    1: 1.8,
-    2: 1.3,
-    4: 0.95,
     6: 1.2,
     9: 1.2,
     10: 0.95,
@@ -130,7 +128,7 @@ def lid_basis(chart: Chart) -> tuple[Array, Array]:
     """
     top, bottom, s = lid_lines(chart.x)
     height = np.maximum(top - bottom, 1e-3)
-    lateral = np.clip(1 - s**2, 0, 1) ** 0.65
+    lateral = np.clip(1 - s**2, 0, 1) ** resting.LID_POWER
     inside = np.clip((chart.y - bottom) / height, 0, 1)
     above = smoothstep(chart.y - top, 9.0, 0.0)
     below = smoothstep(bottom - chart.y, 11.0, 0.0)
@@ -145,20 +143,26 @@ def lid_sag(chart: Chart) -> Array:
     return 1.4 * lid_basis(chart)[0]
 
 
+#: Share of the jaw's rotation that skin follows: below the mouth by the distance from the midline, and beside the mouth
+#: by the height, mm (read off the scanned head's open jaw about the pivot above).
+_JAW_ACROSS = (
+    (0.0, 15.0, 20.0, 27.0, 35.0, 45.0, 55.0, 65.0, 85.0),
+    (1.03, 1.0, 0.96, 0.83, 0.68, 0.5, 0.39, 0.33, 0.2),
+)
+_JAW_DOWN = ((-100.0, -90.0, -78.0, -66.0, -55.0, -40.0, -20.0, 0.0), (1.0, 0.92, 0.7, 0.45, 0.27, 0.15, 0.05, 0.0))
+
+
 def jaw_basis(chart: Chart) -> Array:
-    """Share of the jaw's rotation that a chart point follows (H, W): 1 on chin and lower lip, 0 above."""
-    lower = 1.0 - chart.upper
+    """Share of the jaw's rotation that a chart point follows (H, W): 1 on chin and lower lip, nearly 0 on the upper."""
     radius = np.abs(chart.x)
-    below = smoothstep(chart.y, -66.0, -92.0)
-    mandible = 1.0 - smoothstep(radius, 28.0, 66.0)
-    cheek = 0.42 * gauss(radius, chart.y, 34.0, -78.0, 14.0, 22.0)
-    lips = lower * smoothstep(radius, 27.0, 15.0) * smoothstep(chart.y, -60.0, -70.0)
+    across = np.interp(radius, *_JAW_ACROSS)
+    beside = across * np.interp(chart.y, *_JAW_DOWN)
+    corner = smoothstep(radius, 14.0, 28.0)
+    lower = across * (1 - corner) * smoothstep(chart.y, -60.0, -70.0) + beside * corner
+    upper = 0.07 * gauss(chart.x, chart.y, 0, -66, 22, 9) + beside * smoothstep(radius, 5.0, 28.0)
+    weight = lower + (upper - lower) * chart.upper
     neck = smoothstep(chart.y, -145.0, -116.0)
-    weight = np.maximum(
-        np.maximum(lips, below * mandible * np.clip(lower + 0.1, 0, 1)), np.maximum(cheek, 0.0) * (0.35 + 0.65 * lower)
-    )
-    upper_lip = 0.06 * chart.upper * gauss(chart.x, chart.y, 0, -66, 22, 9)
-    return np.clip((weight + upper_lip) * neck, 0, 1) * smoothstep(np.cos(chart.azimuth), 0.0, 0.4)
+    return np.clip(weight * neck, 0, 1.05) * smoothstep(np.cos(chart.azimuth), 0.0, 0.4)
 
 
 def visible_targets() -> dict[str, Array]:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from lit_faces.core.facs import AU_INDEX, NUM_AUS
-from lit_faces.rendering import muscles
+from lit_faces.rendering import muscles, resting
 from lit_faces.rendering.chart import (
     EYE_CENTRE,
     EYEBALL_RADIUS,
@@ -25,6 +25,10 @@ from lit_faces.rendering.identity import mode_names, shape_basis
 from lit_faces.rendering.raster import grid_triangles
 
 NUM_MODES = len(mode_names())
+#: The upper lid rests on the lower one after this way, mm: the lids overlap by a hair, so that no slit is left.
+LID_TRAVEL = resting.LID_UPPER + resting.LID_LOWER - 0.2
+#: The lid landmarks lie beside the middle of the arc, where the lids are this share of the whole opening apart.
+ARC_AT_LANDMARKS = 0.85
 
 
 @dataclass
@@ -60,7 +64,7 @@ def landmark_positions() -> np.ndarray:
     for i, (x, y) in half.items():
         points[i], points[16 - i] = (-x, y), (x, y)
     points[8] = (0.0, -112.0)
-    for i, (x, y) in enumerate(((58.0, 15.2), (49.0, 22.4), (38.0, 25.2), (24.5, 24.6), (12.0, 21.6))):
+    for i, (x, y) in enumerate(reversed(resting.BROW_LANDMARKS)):
         points[17 + i], points[26 - i] = (-x, y), (x, y)
     points[27:31] = [(0, 0), (0, -11.1), (0, -21.3), (0, -34.0)]
     points[31:36] = [(-12.5, -48.0), (-6.2, -49.2), (0, -50.0), (6.2, -49.2), (12.5, -48.0)]
@@ -160,6 +164,7 @@ class ParametricHead:
         index, weight = _attach(chart)
         self.landmark_index = torch.as_tensor(index, device=device)
         self.landmark_weight = tensor(weight)
+        self.opening = _lid_opening(self._landmarks(self.neutral.reshape(1, -1, 3)))
         u, v = np.meshgrid(np.linspace(-1, 1, columns), np.linspace(-1, 1, rows))
         self.uv = tensor(np.stack([u, v], -1).reshape(-1, 2))
         self._eye_setup(chart, count, tensor)
@@ -191,21 +196,24 @@ class ParametricHead:
         rest = self._landmarks(person.reshape(batch, -1, 3))
         effective = [_interact(side) for side in (right, left)]
         moved = torch.addmm(person, torch.cat(effective, 1), self.muscles).reshape(batch, -1, 3)
-        upper, lower = self._lid_travel(right, left)
+        upper, lower = self._lid_travel(right, left, _lid_opening(rest) - self.opening)
         lift = upper @ self.lids[:2] + lower @ self.lids[2:]
         moved[..., 1] += lift
         moved = self._open_jaw(moved, 0.5 * (right + left))
         moved = self._rest_on_eyeballs(moved, eyes)
         return HeadPose(moved, rest, self._landmarks(moved), eyes)
 
-    def _lid_travel(self, right: Tensor, left: Tensor) -> tuple[Tensor, Tensor]:
-        """Travel of the upper and lower lids in mm, (B, 2) each; the upper lid stops on the lower one."""
+    def _lid_travel(self, right: Tensor, left: Tensor, wider: Tensor) -> tuple[Tensor, Tensor]:
+        """Travel of the upper and lower lids in mm, (B, 2) each; the upper lid stops on the lower one.
+
+        ``wider`` (B, 2): how much further apart this person's lids rest than the mean head's, mm.
+        """
         upper, lower = [], []
-        for side in (right, left):
+        for side, more in zip((right, left), wider.unbind(1), strict=True):
             up, low = side @ self.upper_lid, side @ self.lower_lid
             for first, second, extra in muscles.LID_INTERACTIONS:
                 up = up + extra * side[:, AU_INDEX[first]] * side[:, AU_INDEX[second]]
-            stop = low - 9.1
+            stop = low - LID_TRAVEL - more
             upper.append(stop + torch.nn.functional.softplus(up - stop, beta=3.0))
             lower.append(low)
         return torch.stack(upper, 1), torch.stack(lower, 1)
@@ -227,6 +235,14 @@ class ParametricHead:
         wanted = torch.where(ball, torch.full_like(radius, EYEBALL_RADIUS), radius.clamp(min=LID_RADIUS - 0.4))
         points[:, self.lid_vertices] = centre + offset * (wanted / radius)
         return points
+
+
+def _lid_opening(landmarks: Tensor) -> Tensor:
+    """Opening of the lids in their middle, right and left, mm (B, 2), from landmarks (B, 68, 3)."""
+    height = landmarks[..., 1]
+    upper = torch.stack([height[:, 37:39].mean(1), height[:, 43:45].mean(1)], 1)
+    lower = torch.stack([height[:, 40:42].mean(1), height[:, 46:48].mean(1)], 1)
+    return (upper - lower) / ARC_AT_LANDMARKS
 
 
 def _interact(activation: Tensor) -> Tensor:

@@ -35,10 +35,15 @@ def _mix(x: Tensor) -> Tensor:
 
 
 def key(seed: int, stream: int, *items: Tensor) -> Tensor:
-    """Combine a seed, a stream number and int64 item numbers (B,) into one key (B,)."""
-    state = torch.full_like(items[0], _signed(seed * 0x9E3779B97F4A7C15 + stream * 0xD1B54A32D192ED03 + 1))
-    for item in items:
-        state = _mix(state + item * _GAMMA + _MIX2)
+    """Combine a seed, a stream number and int64 item numbers (B,) into one key (B,).
+
+    Every word is hashed before it joins a state that is multiplied between words, so that no sum of seed and item is
+    shared by another pair: subject 7 of seed 3000 is nobody of seed 3001.
+    """
+    state = torch.zeros_like(items[0])
+    for word in (seed, stream, *items):
+        number = word if isinstance(word, Tensor) else torch.full_like(state, _signed(word))
+        state = _mix(state * _GAMMA + _mix(number + _MIX2))
     return _mix(state)
 
 

@@ -11,7 +11,15 @@ from torch import Tensor
 from lit_faces.core.facs import AU_INDEX, EMOTION_PROTOTYPES, EMOTIONS, NUM_AUS
 from lit_faces.rendering.identity import EXTRA_MODES, MODES, TRAITS
 from lit_faces.rendering.random import key, normal, uniform
-from lit_faces.rendering.skin import BROW_STYLES, HAIR_STYLES, LONG_STYLES, SPOTS, STATIC_TRAITS, WRINKLED_AUS
+from lit_faces.rendering.skin import (
+    BEARD_PARTS,
+    BROW_STYLES,
+    HAIR_STYLES,
+    LONG_STYLES,
+    SPOTS,
+    STATIC_TRAITS,
+    WRINKLED_AUS,
+)
 
 _PERSON, _SCENE, _FRAME, _NOISE = 1, 2, 3, 4
 #: Linear RGB of hair and iris, and how common they are.
@@ -41,7 +49,7 @@ class People:
     iris_phase: Tensor  # (B, 4)
     gloss: Tensor  # (B,)
     lipstick: Tensor  # (B, 4) RGB and strength
-    lashes: Tensor  # (B, 2) lash and eye-shadow strength
+    lashes: Tensor  # (B, 3) strength of lashes, of eye shadow, and density of the brows
     glasses: Tensor  # (B, 5) present, half width, half height, thickness (mm), shade
     amplitude: Tensor  # (B, 19)
     asymmetry: Tensor  # (B, 19)
@@ -80,43 +88,75 @@ class Frames:
 
 
 def _skin_weights(z: Tensor, u: Tensor, sex: Tensor, age: Tensor, melanin: Tensor) -> dict[str, Tensor]:
-    """Weights of the texture groups from normals ``z`` (B, 64) and uniforms ``u`` (B, 96)."""
-    zeros = torch.zeros(len(sex), 1, device=z.device)
+    """Weights of the texture groups from normals ``z`` (B, 64) and uniforms ``u`` (B, 120)."""
     light = torch.sigmoid(4.0 * (0.8 - melanin))[:, None]
     hair_logits = torch.tensor([1.0, 1.0, 1.0, 0.5, 0.4, 0.7, 0.7, 0.3], device=z.device).log()
     is_long = torch.tensor([i in LONG_STYLES for i in range(len(HAIR_STYLES))], device=z.device)
     hair_logits = hair_logits + torch.where(is_long, 3.0, -1.0) * -sex[:, None]
     hair = (hair_logits - (-u[:, :8].log()).log()).argmax(1)
-    brow = torch.softmax(3.0 * z[:, 32:38], 1)
-    beard_kind = u[:, 8:9]
-    male = (sex[:, None] > 0.15).float()
-    full = male * (beard_kind < 0.14).float()
-    tash = male * ((beard_kind >= 0.14) & (beard_kind < 0.24)).float()
-    stubble = male * ((beard_kind >= 0.24) & (beard_kind < 0.62)).float() * (0.12 + 0.30 * u[:, 9:10])
-    beard = torch.cat([full + tash, full, full * 0.9, full * 0.3], 1) + stubble * torch.tensor(
-        [1.0, 1.0, 0.9, 0.5], device=z.device
-    )
+    manly = z.new_tensor([style["thick"] - 1.0 for style in BROW_STYLES.values()])
+    brow = torch.softmax(3.0 * z[:, 47 : 47 + len(BROW_STYLES)] + 2.2 * manly * sex[:, None], 1)
     spots = (u[:, 40 : 40 + SPOTS] > 0.91).float() * 0.8 * light
     freckles = ((u[:, 10:11] > 0.82).float() * light * u[:, 11:13]) * 0.5
-    static = torch.stack([_trait(u[:, 16 + i], 0.30) for i in range(len(STATIC_TRAITS))], 1) * (
-        0.25 + 0.65 * age[:, None]
-    )
-    static = torch.cat(
-        [
-            static[:, :4],
-            torch.stack([_trait(u[:, 20], 0.22)], 1),
-            static[:, 5:7],
-            torch.stack([_trait(u[:, 23], 0.12)], 1),
-        ],
-        1,
-    )
+    lined = torch.stack([_trait(u[:, 78 + i], share) for i, (share, _) in enumerate(STATIC_TRAITS.values())], 1)
+    ages = z.new_tensor([aged for _, aged in STATIC_TRAITS.values()])
+    static = lined * (1 - ages + ages * (0.20 + 0.30 * age + 0.40 * age.square())[:, None])
     pores = (0.35 + 0.9 * u[:, 24:30]) * (0.5 + 0.9 * age[:, None]) * torch.sign(z[:, 38:44])
     return {
         "clouds": z[:, :10], "flush": z[:, 10:15], "blush": 0.8 * z[:, 15:21], "tan": 0.7 * z[:, 21:27], "freckles": freckles,
         "spots": spots, "hair": torch.nn.functional.one_hot(hair, len(HAIR_STYLES)).float(),
-        "brow": brow if brow.shape[1] == len(BROW_STYLES) else zeros, "beard": beard.clamp(0, 1), "strand": 0.6 * z[:, 44:47],
-        "pores": pores, "static": static,
+        "brow": brow, "beard": _beard(u[:, 8], u[:, 9], u[:, 64:66], sex), "strand": 0.6 * z[:, 44:47],
+        "pores": pores, "static": static, "socket": _sockets(u[:, 66:72], z[:, 55:56], age), **_mouth_tones(u[:, 72:77], melanin),
     }  # fmt: skip
+
+
+#: Kinds of beard and the share of men that wear them; the others are shaved.  Weights of ``skin.BEARD_PARTS``.
+_BEARDS: tuple[tuple[float, dict[str, float]], ...] = (
+    (0.09, dict(moustache=1, chin=1, jaw=0.9, cheek=0.3, lip_edge=0.6)),
+    (0.06, dict(moustache=1, chin=1, trimmed=1, lip_edge=0.4)),
+    (0.07, dict(moustache=1, lip_edge=0.5)),
+    (0.04, dict(moustache=0.9, droop=0.9, lip_edge=0.8)),
+    (0.07, dict(moustache=0.9, chin=0.9, droop=0.9, patch=0.8)),
+    (0.03, dict(chin=0.9, patch=0.9)),
+)
+_STUBBLE = dict(moustache=1.0, chin=1.0, jaw=0.9, cheek=0.5, lip_edge=0.5, droop=0.4)
+_STUBBLE_SHARE = 0.36
+
+
+def _beard(kind: Tensor, density: Tensor, shade: Tensor, sex: Tensor) -> Tensor:
+    """Weights of the beard's parts (B, P) from uniforms ``kind``, ``density`` (B,) and ``shade`` (B, 2)."""
+    names = list(BEARD_PARTS)
+    worn = kind.new_zeros(len(kind), len(names))
+    start = 0.0
+    for share, parts in _BEARDS:
+        row = worn.new_tensor([parts.get(name, 0.0) for name in names])
+        worn = worn + ((kind >= start) & (kind < start + share)).float()[:, None] * row
+        start += share
+    worn = worn * (0.6 + 0.4 * density[:, None])
+    stubble = worn.new_tensor([_STUBBLE.get(name, 0.0) for name in names])
+    unshaved = ((kind >= start) & (kind < start + _STUBBLE_SHARE)).float() * (0.10 + 0.40 * density)
+    shadow = 0.14 * shade[:, 0] * shade[:, 1]  # what a razor leaves
+    return ((worn + (unshaved + shadow)[:, None] * stubble) * (sex > 0.15).float()[:, None]).clamp(0, 1)
+
+
+def _sockets(u: Tensor, depth: Tensor, age: Tensor) -> Tensor:
+    """Weights of ``skin.SOCKET_PARTS`` (B, 6): shade below the brow, deep-set eyes, a low or a high crease."""
+    deep = (0.5 + 0.5 * depth[:, 0]).clamp(0, 1.6)
+    crease = 0.25 + 0.75 * u[:, 2]
+    below = 0.45 * u[:, 4] * (0.4 + 0.9 * age)
+    frown = 0.25 * u[:, 5] * u[:, 0] * (0.4 + 0.8 * age)
+    parts = [0.12 + 0.5 * deep, 0.10 + 0.5 * deep * u[:, 1], crease * u[:, 3], crease * (1 - u[:, 3]), below, frown]
+    return torch.stack(parts, 1)
+
+
+def _mouth_tones(u: Tensor, melanin: Tensor) -> dict[str, Tensor]:
+    """Pigment and shade of the lips: dark lips, their outline, the line between them and its corners."""
+    dark = torch.sigmoid(3.0 * (melanin - 1.0))
+    tone = torch.stack(
+        [0.25 * (u[:, 0] - 0.3) + 0.5 * dark * u[:, 0], 0.5 * dark * u[:, 1], 0.12 * u[:, 2] + 0.3 * dark * u[:, 2]], 1
+    )
+    shade = torch.stack([0.5 * u[:, 3], 0.8 * u[:, 4] ** 2], 1)
+    return {"lip_tone": tone, "lip_shade": shade}
 
 
 def _trait(u: Tensor, share: float) -> Tensor:
@@ -145,7 +185,8 @@ def sample_people(seed: int, subjects: Tensor, smooth_share: float = 0.0, spread
     for name, slope in (
         ("jaw_width", 1.0),
         ("brow_ridge", 0.8),
-        ("brow_height", -0.6),
+        ("brow_height", -1.3),
+        ("brow_slope", -0.9),
         ("chin_width", 0.5),
         ("nose_width", 0.3),
         ("upper_lip_thick", -0.4),
@@ -156,7 +197,7 @@ def sample_people(seed: int, subjects: Tensor, smooth_share: float = 0.0, spread
         shape[:, names.index(name)] += slope * sex
     shape[:, names.index("jaw_width")] -= 0.35
     traits = torch.stack([_trait(u[:, 150 + i], 0.22) for i in range(len(TRAITS))], 1)
-    melanin = 0.08 + 2.0 * u[:, 2] ** 1.9
+    melanin = 0.08 + 3.4 * u[:, 2] ** 2.2
     skin = _skin_weights(z[:, 80:144], u[:, 10:130], sex, age, melanin)
     old = (u[:, 3] < (age - 0.62) * 1.6).float()
     dark = torch.sigmoid(5.0 * (melanin - 0.7))
@@ -177,7 +218,14 @@ def sample_people(seed: int, subjects: Tensor, smooth_share: float = 0.0, spread
     lipstick = torch.stack(
         [0.30 + 0.25 * u[:, 130], 0.03 + 0.10 * u[:, 131], 0.06 + 0.12 * u[:, 132], painted * 0.65 * u[:, 133]], 1
     )
-    lashes = torch.stack([0.55 + 0.45 * u[:, 134] * (0.5 + 0.5 * female), painted * 0.5 * u[:, 135]], 1)
+    lashes = torch.stack(
+        [
+            0.45 + 0.25 * dark + 0.30 * u[:, 134] * (0.4 + 0.6 * female),
+            painted * 0.5 * u[:, 135],
+            (0.68 + 0.32 * u[:, 186]) * (1 - 0.2 * old),
+        ],
+        1,
+    )
     glasses = torch.stack(
         [(u[:, 136] < 0.10).float(), 23 + 4 * u[:, 137], 15 + 6 * u[:, 138], 0.7 + 1.3 * u[:, 139], u[:, 140]], 1
     )
@@ -270,6 +318,11 @@ def _plausible(au: Tensor) -> Tensor:
     return au
 
 
+def gaze_towards_camera(pose: Tensor) -> Tensor:
+    """How far the eyes turn back to the camera when the head turns by ``pose`` (B, 3): degrees right, up (B, 2)."""
+    return pose[:, :2] * pose.new_tensor([-0.35, 0.3])
+
+
 def sample_frames(seed: int, subjects: Tensor, frames: Tensor, focus: tuple[int, ...], yaw_limit: float) -> Frames:
     """Frames for subject and frame numbers (B,) each."""
     keys = key(seed, _FRAME, subjects, frames)
@@ -277,7 +330,7 @@ def sample_frames(seed: int, subjects: Tensor, frames: Tensor, focus: tuple[int,
     yaw = (u[:, 0] * 2 - 1) * yaw_limit
     pose = torch.stack([yaw, (0.36 * yaw_limit * z[:, 0]).clamp(-0.72 * yaw_limit, 0.72 * yaw_limit), 4.0 * z[:, 1]], 1)
     au, emotion = sample_aus(keys + 2, focus)
-    gaze = torch.stack([5.0 * z[:, 2] - 0.35 * yaw, 3.0 * z[:, 3] + 0.3 * pose[:, 1]], 1).clamp(-24, 24)
+    gaze = (torch.stack([5.0 * z[:, 2], 3.0 * z[:, 3]], 1) + gaze_towards_camera(pose)).clamp(-24, 24)
     return Frames(
         pose=pose, au=au, emotion=emotion, gaze=gaze, blur=0.30 + 0.45 * u[:, 4] ** 2, noise=0.004 + 0.016 * u[:, 5] ** 2,
         quality=70 + 28 * u[:, 6], noise_key=key(seed, _NOISE, subjects, frames),

@@ -15,14 +15,17 @@ import torch
 from torch import Tensor
 
 from lit_faces.rendering.camera import View
+from lit_faces.rendering.muscles import JAW_PIVOT
 from lit_faces.rendering.sampler import Frames, People, Scenes
 from lit_faces.rendering.skin import CHANNEL
 
 _SKIN_BASE = (0.90, 0.77, 0.68)
 _MELANIN = (0.46, 0.84, 1.22)
 _BLOOD = (0.10, 0.60, 0.50)
+#: Much melanin absorbs all colours alike and veils the blood below it: dark skin is brown, not orange.
+_GREY, _VEIL = 0.5, 0.4
 _WRAP = (0.30, 0.17, 0.12)
-_IRIS_ANGLE, _PUPIL_ANGLE = 0.425, 0.155  # radians on the eyeball
+_IRIS_ANGLE, _PUPIL_ANGLE = 0.41, 0.155  # radians on the eyeball
 
 
 @dataclass
@@ -102,24 +105,25 @@ def _albedo(surface: Surface, people: People) -> tuple[Tensor, Tensor]:
         1,
     )
     p = _gather(table, surface.item)
-    melanin = (p[0] * (1 + t[c["melanin"]]) + 0.30 * t[c["melanin"]]).clamp(0.02, 3.0)
-    blood = (p[1] + t[c["blood"]]).clamp(0.05, 2.0)
-    colour = _column(_SKIN_BASE, t) * torch.exp(-melanin * _column(_MELANIN, t) - blood * _column(_BLOOD, t))
+    melanin = (p[0] + (p[0].clamp(max=0.8) + 0.30) * t[c["melanin"]]).clamp(0.02, 5.0)
+    blood = (p[1] + t[c["blood"]]).clamp(0.05, 2.0) / (1 + _VEIL * melanin)
+    hue, grey = melanin / (1 + 0.5 * melanin), _GREY * melanin.square() / (1 + melanin)
+    colour = _column(_SKIN_BASE, t) * torch.exp(-hue * _column(_MELANIN, t) - grey - blood * _column(_BLOOD, t))
     lips = t[c["lips"]].clamp(0, 1)
     colour = colour + (p[2:5] - colour) * (lips * p[5])
     gloss = p[6] * (1 + 0.9 * lips)
-    strand, hair_colour = t[c["strand"]], p[9:12]
+    strand, hair_colour = t[c["strand"]], p[10:13]
     beard = (t[c["beard"]] * (1.0 + 0.35 * strand)).clamp(0, 1)
     brow = torch.sigmoid(t[c["brow"]] / 0.7) * (0.88 + 0.10 * strand).clamp(0.5, 1.0)
     hair = torch.sigmoid(t[c["hair"]] / 1.6 + 0.6 * strand)
-    lash = (t[c["lash"]].clamp(0, 1) * p[7]) * (1 - hair)
-    colour = colour * ((1 - 0.55 * t[c["makeup"]].clamp(0, 1) * p[8]) * (1 - 0.92 * lash))
+    lash = (1.4 * p[7] * t[c["lash"]]).clamp(0, 1) * (1 - hair)
+    colour = colour * ((1 - 0.55 * t[c["makeup"]].clamp(0, 1) * p[8]) * (1 - 0.96 * lash))
     colour = colour + (hair_colour * (0.9 + 0.25 * strand) - colour) * (0.72 * beard)
-    colour = colour + (hair_colour * 0.8 - colour) * (brow * 0.86)
+    colour = colour + (hair_colour * 0.6 - colour) * (brow * p[9])
     colour = colour + (hair_colour * (1 + 0.32 * strand).clamp(0.3, 2.0) - colour) * hair
     cloth = t[c["cloth"]].clamp(0, 1)
-    colour = colour + (p[12:15] * (1 + 0.08 * strand) - colour) * cloth
-    gloss = gloss * (1 - 0.75 * brow) * (1 - 0.8 * beard) * (1 - 0.35 * hair) * (1 - cloth)
+    colour = colour + (p[13:16] * (1 + 0.08 * strand) - colour) * cloth
+    gloss = gloss * (1 - 0.75 * brow) * (1 - 0.8 * beard) * (1 - 0.35 * hair) * (1 - cloth) * (1 - lash)
     return colour, gloss
 
 
@@ -169,7 +173,7 @@ def _eyes(surface: Surface, people: People, frames: Frames, scenes: Scenes, eyes
     iris = _gather(people.iris, i) * (
         (1.15 + 0.35 * streaks) * (1 + 0.6 * torch.exp(-(((angle - 0.21) / 0.06) ** 2))) * (1 - 0.75 * limbus)
     )
-    sclera = _column((0.74, 0.69, 0.66), out) * (1 - 0.16 * torch.sigmoid((angle - 0.8) / 0.1))
+    sclera = _column((0.54, 0.495, 0.47), out) * (1 - 0.16 * torch.sigmoid((angle - 0.8) / 0.1))
     colour = sclera + (iris - sclera) * iris_edge
     colour = colour * (1 - pupil) + 0.004 * pupil
     normal = _rotate(rotation, i, out)
@@ -193,12 +197,13 @@ def _mouth(surface: Surface, scenes: Scenes, jaw: Tensor) -> Tensor:
     edge = -72.6 + 1.6 * (x / 20.0) ** 2
     upper = torch.sigmoid((y - edge) / 0.35) * (x.abs() < 23).float()
     angle = jaw[i]
-    lower_edge = -12.0 - 61.0 * angle.cos() - 83.0 * angle.sin() - 1.2 * (x / 18.0) ** 2
+    down, out = -73.0 - JAW_PIVOT[1], -2.0 - JAW_PIVOT[2]  # the lower incisors' edge, seen from the jaw's joint
+    lower_edge = JAW_PIVOT[1] + down * angle.cos() - out * angle.sin() - 1.2 * (x / 18.0) ** 2
     lower = torch.sigmoid((lower_edge - y) / 0.35) * (x.abs() < 20).float()
     gap = torch.exp(-(((((x / 7.6) % 1.0) - 0.5).abs() - 0.5) ** 2) / 0.0016)
     ivory = _column((0.66, 0.60, 0.51), x) * (1 - 0.28 * gap)
     tongue_top = lower_edge + 3.5 + 4.0 * (1 - (x / 16).clamp(-1, 1) ** 2)
-    tongue = torch.sigmoid((tongue_top - y) / 1.2) * torch.sigmoid((angle - 0.10) / 0.03)
+    tongue = torch.sigmoid((tongue_top - y) / 1.2) * torch.sigmoid((angle - 0.065) / 0.02)
     back = _column((0.055, 0.012, 0.012), x)
     flesh = back + (_column((0.30, 0.075, 0.075), x) - back) * tongue
     colour = (flesh + (ivory - flesh) * torch.maximum(upper, lower)) * (0.25 + 0.75 * arch.clamp(min=0))

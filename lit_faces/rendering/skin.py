@@ -16,6 +16,7 @@ from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
 from lit_faces.core.facs import AUS
+from lit_faces.rendering import resting
 from lit_faces.rendering.chart import (
     Chart,
     build_chart,
@@ -23,10 +24,11 @@ from lit_faces.rendering.chart import (
     lid_lines,
     lower_lip_edge,
     mouth_gap,
+    seam,
     smoothstep,
     upper_lip_edge,
 )
-from lit_faces.rendering.wrinkles import LINES, au_height
+from lit_faces.rendering.wrinkles import LINES, Line, au_height, furrow
 
 Array = NDArray[np.float64]
 CHANNELS = (
@@ -74,10 +76,8 @@ def _cavity(height: Array) -> Array:
 def brow_distance(chart: Chart, lift: float, arch: float, thick: float, inner: float, outer: float) -> Array:
     """Signed distance (mm, positive inside) to a brow."""
     x = np.abs(chart.x)
-    line = (
-        np.interp(x, [6, 12, 24, 38, 50, 60, 70], [18.0, 20.5, 23.5, 24.6 + arch, 21.5 + 0.5 * arch, 15.0, 8.0]) + lift
-    )
-    half = np.interp(x, [8, 14, 26, 40, 52, 62], [2.4, 3.3, 3.4, 2.6, 1.7, 0.6]) * thick + 0.5
+    line = np.interp(x, resting.BROW_X, resting.BROW_CENTRE) + lift + arch * gauss(x, 0 * x, 41.0, 0.0, 9.0, 1.0)
+    half = np.interp(x, resting.BROW_X, resting.BROW_HALF) * thick
     ends = np.minimum(x - inner, outer - x) * 0.6
     return np.where(np.cos(chart.azimuth) > 0, np.minimum(half - np.abs(chart.y - line), ends), -9.0)
 
@@ -103,22 +103,31 @@ HAIR_STYLES = (
     dict(top=40, temple=38, peak=-2, burn=-190, nape=-190),
 )  # fmt: skip
 LONG_STYLES = (5, 6, 7)
-BROW_STYLES = (
-    dict(lift=0, arch=0, thick=1.0, inner=8, outer=62), dict(lift=0.8, arch=2.5, thick=0.65, inner=10, outer=60),
-    dict(lift=-1.0, arch=-1.5, thick=1.45, inner=5.5, outer=64), dict(lift=1.5, arch=1.0, thick=0.85, inner=9, outer=58),
-    dict(lift=-0.5, arch=3.0, thick=1.15, inner=7, outer=63), dict(lift=0.0, arch=-2.0, thick=0.8, inner=11, outer=60),
-)  # fmt: skip
+#: Brows that people wear; a person is a blend of some.  ``lift`` and ``arch`` (mm) stay small: what lifts a brow in
+#: earnest is the skull (``identity.MODES``), and its landmarks go with that.
+BROW_STYLES = {
+    "usual": dict(lift=0, arch=0, thick=1.0, inner=12, outer=61.5), "thin": dict(lift=0.5, arch=1.2, thick=0.55, inner=13, outer=60),
+    "bushy": dict(lift=-0.6, arch=-0.8, thick=1.5, inner=9, outer=64), "short": dict(lift=0.2, arch=0, thick=0.8, inner=15, outer=57),
+    "angled": dict(lift=0, arch=1.8, thick=1.15, inner=11, outer=62), "flat": dict(lift=0, arch=-1.8, thick=0.75, inner=13, outer=60),
+    "joined": dict(lift=-0.3, arch=-0.5, thick=1.3, inner=2, outer=63), "half": dict(lift=0, arch=0.4, thick=0.9, inner=12, outer=51),
+}  # fmt: skip
+BEARD_PARTS = ("moustache", "chin", "jaw", "cheek", "lip_edge", "droop", "patch", "trimmed")
+SOCKET_PARTS = ("below_brow", "inner_corner", "low_crease", "high_crease", "trough", "frown")
 SPOTS = 24
-STATIC_TRAITS = (
-    "crows_feet",
-    "forehead_lines",
-    "frown_lines",
-    "nasolabial",
-    "dimpled_chin",
-    "eye_bags",
-    "mouth_lines",
-    "cleft_chin",
-)
+#: What skin wears without moving: name -> share of people, and how much of it comes with age.
+STATIC_TRAITS: dict[str, tuple[float, float]] = {
+    "crows_feet": (0.30, 1.0),
+    "forehead_lines": (0.30, 1.0),
+    "frown_lines": (0.30, 1.0),
+    "nasolabial": (0.36, 0.9),
+    "dimpled_chin": (0.22, 0.0),
+    "eye_bags": (0.34, 0.9),
+    "mouth_lines": (0.30, 1.0),
+    "cleft_chin": (0.12, 0.0),
+    "lip_lines": (0.25, 1.0),
+    "tear_trough": (0.34, 0.7),
+    "marionette": (0.28, 1.0),
+}
 
 
 @dataclass
@@ -154,6 +163,17 @@ class Basis:
         if position not in self.joined:
             self.joined[position] = torch.cat([self.groups[name][1][:, position] for name in names])
         return self.joined[position]
+
+
+def _lashes(above: Array, below: Array, s: Array) -> Array:
+    """Darkness of the lash line (H, W): heights over the upper and the lower lid's margin (mm), s from corner to corner.
+
+    The upper line is thick and runs out past the outer corner; the lower one is faint.
+    """
+    upper = smoothstep(above, 2.4, 1.0) * smoothstep(above, -0.9, -0.1)
+    upper = upper * smoothstep(s, -1.06, -0.5) * smoothstep(s, 1.2, 0.98) * (0.75 + 0.25 * smoothstep(s, -0.5, 0.6))
+    lower = 0.38 * np.exp(-0.5 * ((below + 0.4) / 0.6) ** 2) * smoothstep(s, -0.9, 0.3) * smoothstep(s, 1.06, 0.9)
+    return np.clip(np.maximum(upper, lower), 0, 1)
 
 
 def _constant(chart: Chart) -> Array:
@@ -200,25 +220,29 @@ def _constant(chart: Chart) -> Array:
     hollow = hollow + 0.5 * (np.rad2deg(np.abs(chart.azimuth)) > 88) * gauss(
         np.rad2deg(np.abs(chart.azimuth)), y, 98, -16, 3.2, 9
     )
-    crease = 0.55 * np.exp(-0.5 * ((y - top - 4.6) / 0.9) ** 2) * np.clip(1.05 - (s * 0.97) ** 2, 0, 1) * front
+    crease = (
+        0.25 * np.exp(-0.5 * ((y - top - resting.CREASE) / 0.9) ** 2) * np.clip(1.05 - (s * 0.97) ** 2, 0, 1) * front
+    )
     maps[CHANNEL["occlusion"]] = hollow + crease
     eye = chart.eye_inside
-    maps[CHANNEL["eye"]] = eye
-    inside_top = np.clip(top - y, 0, None)
+    caruncle = smoothstep(s, -0.70, -0.86) * eye  # flesh, not white, at the inner corner
+    maps[CHANNEL["eye"]] = eye - caruncle
+    maps[CHANNEL["blood"]] += 0.35 * caruncle
+    inside_top, inside_bottom = np.clip(top - y, 0, None), np.clip(y - bottom, 0, None)
     maps[CHANNEL["occlusion"]] = maps[CHANNEL["occlusion"]] * (1 - eye) + eye * (
-        0.75 * np.exp(-inside_top / 1.6) + 0.3 * smoothstep(np.abs(s), 0.6, 1.0)
+        1.1 * np.exp(-inside_top / 1.7)
+        + 0.3 * np.exp(-inside_bottom / 1.2)
+        + 0.35 * smoothstep(-s, 0.6, 1.0)
+        + 1.5 * smoothstep(s, 0.66, 0.96)
     )
-    lash = np.exp(-0.5 * ((y - top - 0.35) / 0.55) ** 2) * 0.95 + 0.30 * np.exp(-0.5 * ((y - bottom + 0.4) / 0.5) ** 2)
-    maps[CHANNEL["lash"]] = lash * (np.abs(s) < 1.03) * smoothstep(s, -1.0, -0.4) * front + 0.55 * lash * (
-        np.abs(s) < 1.0
-    ) * front * smoothstep(s, -0.4, -1.0)
+    maps[CHANNEL["lash"]] = _lashes(y - top, y - bottom, s) * front
     maps[CHANNEL["lips"]] = lips * (1 - chart.mouth_inside)
     maps[CHANNEL["mouth"]] = chart.mouth_inside * smoothstep(1.0 - np.abs(chart.mouth), 0.0, 0.25)
     shadow = np.exp(-0.5 * ((y - top - 3.4) / 2.6) ** 2) * (np.abs(s) < 1.15) * front
     maps[CHANNEL["makeup"]] = shadow * (y > top)
     maps[CHANNEL["cloth"]] = smoothstep(y - 14.0 * np.cos(chart.azimuth), -166.0, -170.0)
-    height = 0.35 * np.exp(-0.5 * ((y - top - 5.6) / 1.2) ** 2) * (np.abs(s) < 1) - 0.45 * np.exp(
-        -0.5 * ((y - top - 4.4) / 0.8) ** 2
+    height = 0.35 * np.exp(-0.5 * ((y - top - resting.CREASE - 1.0) / 1.2) ** 2) * (np.abs(s) < 1) - 0.45 * np.exp(
+        -0.5 * ((y - top - resting.CREASE) / 0.8) ** 2
     ) * (np.abs(s) < 1)
     lip_lines = 0.10 * np.sin(chart.x * 4.1 + 1.2 * np.sin(chart.x * 1.3)) * lips
     maps[CHANNEL["slope_x"]], maps[CHANNEL["slope_y"]] = _slopes(chart, (height + lip_lines) * front)
@@ -269,24 +293,69 @@ def _pigment_groups(chart: Chart) -> dict[str, tuple[tuple[int, ...], Array]]:
     return groups
 
 
+def _beard_parts(chart: Chart) -> Array:
+    """Density of each of ``BEARD_PARTS`` (P, H, W)."""
+    x, y, ax = chart.x, chart.y, np.abs(chart.x)
+    above = smoothstep(y - upper_lip_edge(x), -0.4, 0.6)
+    below = smoothstep(lower_lip_edge(x) - y, -0.4, 0.6)
+    beside = np.where(ax > 25.5, 1.0, np.maximum(above * (y > seam(x)), below * (y < seam(x))))
+    neck_line = smoothstep(y, -128, -112)
+    jaw = smoothstep(ax, 24, 40) * smoothstep(y, -42, -66) * neck_line
+    jaw = jaw + 0.7 * smoothstep(ax, 12, 26) * smoothstep(y, -92, -104) * smoothstep(y, -128, -115)
+    cut = np.interp(ax, [14.0, 24.0, 34.0, 50.0, 64.0, 80.0], [-93.0, -88.0, -80.0, -68.0, -52.0, -30.0])
+    parts = {
+        "moustache": gauss(x, y, 0, -56.5, 17, 4.2) * (y < -50) * above,
+        "chin": gauss(x, y, 0, -102, 15, 11) * smoothstep(y, -86, -92),
+        "jaw": np.clip(jaw, 0, 1),
+        "cheek": gauss(ax, y, 50, -52, 14, 16),
+        "lip_edge": np.exp(-0.5 * ((y - upper_lip_edge(x) - 1.2) / 1.6) ** 2) * (ax < 25) * above,
+        "droop": gauss(ax, y, 28.5, -77, 3.2, 11.0) * beside,
+        "patch": gauss(x, y, 0, -87, 5.0, 4.0) * below,
+        "trimmed": smoothstep(cut - y, -1.0, 1.0) * smoothstep(ax, 8, 16) * smoothstep(y, -121, -117),
+    }
+    return np.stack([parts[name] for name in BEARD_PARTS])
+
+
+def _socket_groups(chart: Chart) -> dict[str, tuple[tuple[int, ...], Array]]:
+    """Shade around the eyes and the mouth that differs between people."""
+    x, y, ax = chart.x, chart.y, np.abs(chart.x)
+    top, _bottom, s = lid_lines(x)
+    front = smoothstep(np.cos(chart.azimuth), 0.0, 0.3)
+    over = np.clip(1.05 - (s * 0.97) ** 2, 0, 1)
+
+    def crease(height: float) -> Array:
+        return 0.8 * np.exp(-0.5 * ((y - top - height) / 0.9) ** 2) * over
+
+    shade = {
+        "below_brow": gauss(ax, y, 29, 8.6, 13, 3.4) * (y > top),
+        "inner_corner": gauss(ax, y, 18.0, 2.5, 4.5, 6.5),
+        "low_crease": crease(resting.CREASE - resting.CREASE_SPREAD),
+        "high_crease": crease(resting.CREASE + resting.CREASE_SPREAD),
+        "trough": gauss(ax, y, 23.0, -13.5, 8.0, 3.0) + 0.5 * gauss(ax, y, 32.0, -15.5, 11.0, 4.0),
+        "frown": gauss(ax, y, 6.0, 10.0, 3.5, 7.0),
+    }
+    outside = front * (1 - chart.eye_inside)
+    groups = _no_groups()
+    groups["socket"] = ((CHANNEL["occlusion"],), np.stack([shade[name] * outside for name in SOCKET_PARTS])[:, None])
+    lips = smoothstep(np.minimum(upper_lip_edge(x) - y, y - lower_lip_edge(x)), -0.7, 0.9) * (ax < 26) * front
+    ring = np.minimum(np.abs(y - upper_lip_edge(x)), np.abs(y - lower_lip_edge(x)))
+    outline = np.exp(-0.5 * (ring / 1.3) ** 2) * (ax < 25.5) * front
+    corners = gauss(ax, y, 27.0, -73.5, 4.5, 4.0) * front
+    groups["lip_tone"] = ((CHANNEL["melanin"],), np.stack([lips, outline, corners])[:, None])
+    line = np.exp(-0.5 * ((y - seam(x)) / 1.1) ** 2) * (ax < 25) * (1 - chart.mouth_inside) * front
+    pits = gauss(ax, y, 26.3, -73.0, 2.6, 2.0) * front
+    groups["lip_shade"] = ((CHANNEL["occlusion"],), np.stack([line, pits])[:, None])
+    return groups
+
+
 def _hair_groups(chart: Chart) -> dict[str, tuple[tuple[int, ...], Array]]:
     rng, shape, groups = np.random.default_rng(5), chart.x.shape, _no_groups()
-    y, ax = chart.y, np.abs(chart.x)
     groups["hair"] = ((CHANNEL["hair"],), np.stack([hair_distance(chart, **style) for style in HAIR_STYLES])[:, None])
     groups["brow"] = (
         (CHANNEL["brow"],),
-        9.0 + np.stack([brow_distance(chart, **style) for style in BROW_STYLES])[:, None],
+        9.0 + np.stack([brow_distance(chart, **style) for style in BROW_STYLES.values()])[:, None],
     )
-    moustache = gauss(chart.x, y, 0, -56.5, 17, 4.2) * (y < -50)
-    chin = gauss(chart.x, y, 0, -102, 15, 11) * smoothstep(y, -86, -92)
-    jaw = smoothstep(ax, 24, 40) * smoothstep(y, -42, -66) * smoothstep(y, -128, -112) + 0.7 * smoothstep(
-        ax, 12, 26
-    ) * smoothstep(y, -92, -104) * smoothstep(y, -128, -115)
-    cheek = gauss(ax, y, 50, -52, 14, 16)
-    groups["beard"] = (
-        (CHANNEL["beard"],),
-        np.stack([moustache, chin, np.clip(jaw, 0, 1), cheek])[:, None] * (np.cos(chart.azimuth) > 0),
-    )
+    groups["beard"] = ((CHANNEL["beard"],), _beard_parts(chart)[:, None] * (np.cos(chart.azimuth) > 0))
     strands = [_noise(shape, rng, 1.6, 2.4), _noise(shape, rng, 2.2, 3.0), _noise(shape, rng, 1.2, 1.3)]
     groups["strand"] = ((CHANNEL["strand"],), np.stack(strands)[:, None])
     return groups
@@ -297,7 +366,11 @@ def build_basis(height: int, width: int, device: torch.device | str = "cpu") -> 
     """All maps at ``height`` x ``width`` texels."""
     chart = build_chart(height, width)
     rng = np.random.default_rng(11)
-    groups: dict[str, tuple[tuple[int, ...], Array]] = {**_pigment_groups(chart), **_hair_groups(chart)}
+    groups: dict[str, tuple[tuple[int, ...], Array]] = {
+        **_pigment_groups(chart),
+        **_hair_groups(chart),
+        **_socket_groups(chart),
+    }
     front = smoothstep(np.cos(chart.azimuth), 0.0, 0.3) * (1 - chart.eye_inside)
     texels = [_noise(chart.x.shape, rng, s) for s in (0.8, 0.8, 1.3, 1.3, 2.2, 4.0)]
     groups["pores"] = _relief(
@@ -317,17 +390,25 @@ def build_basis(height: int, width: int, device: torch.device | str = "cpu") -> 
         return (a + b) * (1 - chart.eye_inside)
 
     cleft = -1.4 * gauss(chart.x, chart.y, 0, -102, 1.7, 6.5)
-    static = [
-        whole(6, 2),
-        whole(1, 2) + whole(2, 2),
-        whole(4, 2),
-        whole(12, 2),
-        whole(17, 2),
-        whole(7, 2),
-        whole(15, 2),
-        cleft,
-    ]
-    groups["static"] = _relief(chart, static)
+
+    def both(*points: tuple[float, float], depth: float, width: float) -> Array:
+        drawn = Line(points, depth, width)
+        return (furrow(chart, drawn, 1.0) + furrow(chart, drawn, -1.0)) * (1 - chart.eye_inside)
+
+    static = {
+        "crows_feet": whole(6, 2),
+        "forehead_lines": whole(1, 2) + whole(2, 2),
+        "frown_lines": whole(4, 2),
+        "nasolabial": whole(12, 2),
+        "dimpled_chin": whole(17, 2),
+        "eye_bags": whole(7, 2),
+        "mouth_lines": whole(15, 2),
+        "cleft_chin": cleft,
+        "lip_lines": whole(23, 2),
+        "tear_trough": both((18, -9), (23, -15), (31, -20), (39, -22), depth=1.1, width=1.5),
+        "marionette": both((28, -77), (32, -86), (33, -97), depth=1.2, width=1.4),
+    }
+    groups["static"] = _relief(chart, [static[name] for name in STATIC_TRAITS])
     rows = np.flatnonzero((chart.y[:, width // 2] < 64) & (chart.y[:, width // 2] > -121))
     columns = np.flatnonzero(np.abs(chart.azimuth[0]) < np.deg2rad(72))
     window = (int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1)
