@@ -72,7 +72,7 @@ def landmark_positions() -> np.ndarray:
     mirror = {36: 45, 37: 44, 38: 43, 39: 42, 40: 47, 41: 46}
     for i, x in eye_x.items():
         top, bottom, _ = lid_lines(np.array(x))
-        y = float(0.5 * (top + bottom) if i in (36, 39) else top if i in (37, 38) else bottom)
+        y = float(0.5 * (top + bottom) if i in (36, 39) else top + resting.LASH_LINE if i in (37, 38) else bottom)
         points[i], points[mirror[i]] = (-x, y), (x, y)
     outer = {
         48: -25.2,

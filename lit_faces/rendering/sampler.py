@@ -9,17 +9,10 @@ import torch
 from torch import Tensor
 
 from lit_faces.core.facs import AU_INDEX, EMOTION_PROTOTYPES, EMOTIONS, NUM_AUS
+from lit_faces.rendering.hair import BEARD_PARTS, BROW_STYLES, HAIR_STYLES, LONG_STYLES
 from lit_faces.rendering.identity import EXTRA_MODES, MODES, TRAITS
 from lit_faces.rendering.random import key, normal, uniform
-from lit_faces.rendering.skin import (
-    BEARD_PARTS,
-    BROW_STYLES,
-    HAIR_STYLES,
-    LONG_STYLES,
-    SPOTS,
-    STATIC_TRAITS,
-    WRINKLED_AUS,
-)
+from lit_faces.rendering.skin import SPOTS, STATIC_TRAITS, WRINKLED_AUS
 
 _PERSON, _SCENE, _FRAME, _NOISE = 1, 2, 3, 4
 #: Linear RGB of hair and iris, and how common they are.
@@ -145,7 +138,7 @@ def _sockets(u: Tensor, depth: Tensor, age: Tensor) -> Tensor:
     crease = 0.25 + 0.75 * u[:, 2]
     below = 0.45 * u[:, 4] * (0.4 + 0.9 * age)
     frown = 0.25 * u[:, 5] * u[:, 0] * (0.4 + 0.8 * age)
-    parts = [0.12 + 0.5 * deep, 0.10 + 0.5 * deep * u[:, 1], crease * u[:, 3], crease * (1 - u[:, 3]), below, frown]
+    parts = [0.08 + 0.35 * deep, 0.30 * deep * u[:, 1], crease * u[:, 3], crease * (1 - u[:, 3]), below, frown]
     return torch.stack(parts, 1)
 
 
