@@ -14,6 +14,7 @@ PLAIN = ("core", "models", "losses", "metrics", "continual", "rendering")
 ABOVE = {
     "tasks": set(),
     "reports": {"slurm"},
+    "reading": {"tasks", "reports"},
     "callbacks": {"tasks", "reports", "slurm"},
     "runs": {"tasks", "reports", "callbacks", "slurm", "arguments", "command"},
     "persons": {"tasks", "reports"},
