@@ -14,7 +14,11 @@ from lit_faces.core.landmarks import Box, FaceAnalyser, crop_frame
 
 #: dlib's box in units of the aligned crop: offset of its centre and its side; means over a clip of 472 frames.
 _BOX_X, _BOX_Y, _BOX_SIDE = 0.0, -0.018, 0.689
-_STARTS = ((0.03, 0.02, 1.04), (-0.03, 0.0, 1.0), (0.0, -0.02, 0.96))  # shifts and size of the boxes that are averaged
+#: Shifts and sizes of the boxes whose landmarks are averaged: of a face that is followed, and of one that is detected.
+_STARTS = ((0.0, 0.0, 1.0), (0.03, 0.03, 1.03), (-0.03, 0.03, 0.97), (0.03, -0.03, 0.97), (-0.03, -0.03, 1.03))
+_SHIFTS = (-0.04, 0.0, 0.04)
+_MANY_STARTS = tuple((x, y, 1.0 + 25.0 * x * y) for x in _SHIFTS for y in _SHIFTS)
+_STEPS = 2  # from the detector's box to one that the landmarks themselves would say
 _WINDOW = 1.8  # part of the picture that is looked at, in box widths
 _PIXELS = 300  # smaller faces are enlarged to this width: dlib rounds landmarks to pixels
 
@@ -103,18 +107,24 @@ def _shrunk(picture: NDArray[np.uint8], move: Points, scale: float) -> tuple[NDA
     return small, move  # type: ignore[return-value]  # of cv2, which knows no dtype
 
 
-def refine(picture: NDArray[np.uint8], corners: Points, analyser: FaceAnalyser) -> NDArray[np.float32]:
-    """Landmarks from a box: once from the box itself, then from the boxes that the landmarks found say.
+def refine(
+    picture: NDArray[np.uint8], corners: Points, analyser: FaceAnalyser, detected: bool = True
+) -> NDArray[np.float32]:
+    """Landmarks from a box: from the box itself, then from the boxes that the landmarks found say.
 
     Args:
         picture: uint8 (H, W, 3), RGB.
         corners: where the face is, as dlib's detector frames it, float (2, 2).
         analyser: has the predictor.
+        detected: the box is the detector's own, which jumps about: more steps and starts; else the last frame's.
 
     Returns:
         float32 (68, 2), pixels of ``picture``.
     """
     window = Window(picture, corners)
-    first = window.outside(analyser.points_in(window.image, window.inside(corners)))
-    found = [analyser.points_in(window.image, window.inside(box_corners(first, start))) for start in _STARTS]
+    points = window.outside(analyser.points_in(window.image, window.inside(corners)))
+    for _ in range(_STEPS if detected else 0):
+        points = window.outside(analyser.points_in(window.image, window.inside(box_corners(points))))
+    boxes = [box_corners(points, start) for start in (_MANY_STARTS if detected else _STARTS)]
+    found = [analyser.points_in(window.image, window.inside(box)) for box in boxes]
     return window.outside(np.mean(found, 0)).astype(np.float32)

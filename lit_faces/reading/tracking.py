@@ -106,7 +106,7 @@ class FaceTracker:
     def _follow(self, track: Track, picture: NDArray[np.uint8]) -> bool:
         """Move a track on; False where the face is lost."""
         before = frame_of(track.points)
-        points = refine(picture, box_corners(track.points), self.analyser)
+        points = refine(picture, box_corners(track.points), self.analyser, detected=False)
         after = frame_of(points)
         track.looked += 1
         height, width = picture.shape[:2]
