@@ -17,6 +17,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -31,6 +32,7 @@ from lit_faces.reading.sources import Shot, video_shots
 from lit_faces.reading.tracking import FaceTracker
 from lit_faces.tasks.au_detector import AUDetector, load_detector
 
+T = TypeVar("T")
 MOVES = 0.7  # grades from the 5th to the 95th percentile: such an AU moves (shared/referees)
 
 
@@ -50,7 +52,7 @@ def plainly(clip: Path, detector: AUDetector) -> np.ndarray:
     return np.array(found)
 
 
-def mediapipe_way(clip: Path, model: Path) -> None:
+def mediapipe_way(clip: Path, model: Path) -> np.ndarray:
     """MediaPipe's landmarker in video mode, blendshapes on."""
     import mediapipe
     from mediapipe.tasks.python import BaseOptions, vision
@@ -62,6 +64,7 @@ def mediapipe_way(clip: Path, model: Path) -> None:
         for frame in frames_of(clip):
             image = mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=frame.picture())
             reader.detect_for_video(image, round(1000 * frame.seconds))
+    return np.zeros(0)
 
 
 def larger(shots: Iterator[Shot], width: int, tiles: int = 1) -> Iterator[Shot]:
@@ -73,16 +76,16 @@ def larger(shots: Iterator[Shot], width: int, tiles: int = 1) -> Iterator[Shot]:
             yield Shot(shot.number, shot.seconds, np.ascontiguousarray(picture))
 
 
-def clocked(work: Callable[[], object], frames: int) -> tuple[float, float]:
-    """Frames a second, and seconds of CPU a frame in ms."""
+def clocked(work: Callable[[], T], frames: int) -> tuple[float, float, T]:
+    """Frames a second, CPU ms a frame, and what the work gave."""
     start, cpu = time.perf_counter(), time.process_time()
-    work()
-    return frames / (time.perf_counter() - start), 1000 * (time.process_time() - cpu) / frames
+    found = work()
+    return frames / (time.perf_counter() - start), 1000 * (time.process_time() - cpu) / frames, found
 
 
 def compare(clip: Path, detector: AUDetector, rounds: int, model: Path | None) -> None:
     frames = sum(1 for _ in frames_of(clip))
-    ways: dict[str, Callable[[], object]] = {
+    ways: dict[str, Callable[[], np.ndarray]] = {
         "predict": lambda: tracked(video_shots(clip), detector),
         "the same, detection in every frame": lambda: tracked(video_shots(clip), detector, 0.0),
         "one frame after the other": lambda: plainly(clip, detector),
@@ -90,15 +93,17 @@ def compare(clip: Path, detector: AUDetector, rounds: int, model: Path | None) -
     if model is not None:
         ways["MediaPipe landmarker, video mode"] = lambda: mediapipe_way(clip, model)
     took: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
+    read: dict[str, np.ndarray] = {}
     for _ in range(rounds):
         for name, way in ways.items():
-            took[name].append(clocked(way, frames))
+            rate, cpu, read[name] = clocked(way, frames)
+            took[name].append((rate, cpu))
     first = statistics.median(rate for rate, _ in took["predict"])
     print("| way | frames/s | CPU ms a frame | predict is so many times as fast |\n|---|---|---|---|")
     for name, found in took.items():
         rate, cpu = (statistics.median(values) for values in zip(*found))
         print(f"| {name} | {rate:.1f} | {cpu:.1f} | {first / rate:.2f} |")
-    ours, full = tracked(video_shots(clip), detector), tracked(video_shots(clip), detector, 0.0)
+    ours, full = list(read.values())[:2]
     low, high = np.percentile(full, (5, 95), axis=0)
     moving = [k for k in range(len(AU_KEYS)) if high[k] - low[k] > MOVES]
     agree = {AU_KEYS[k]: float(np.corrcoef(ours[:, k], full[:, k])[0, 1]) for k in moving}
@@ -110,7 +115,7 @@ def grow(clip: Path, detector: AUDetector, widths: list[int], tiles: list[int], 
     print("| width | faces | frames/s (decoding at 640 px and resizing included) |\n|---|---|---|")
     for width, faces in itertools.chain(((w, 1) for w in widths), ((640, n) for n in tiles)):
         shots = itertools.islice(larger(video_shots(clip), width, faces), count)
-        rate, _ = clocked(lambda shots=shots: tracked(shots, detector), count)
+        rate, _, _ = clocked(lambda shots=shots: tracked(shots, detector), count)
         print(f"| {width * faces} | {faces} | {rate:.1f} |", flush=True)
 
 
