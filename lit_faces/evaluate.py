@@ -30,11 +30,9 @@ def build_parser() -> argparse.ArgumentParser:
         type=Path,
         nargs="+",
         metavar="CSV",
-        help="instead: tables that predict, OpenFace or py-feat wrote",
+        help="instead: tables of predict, OpenFace or py-feat",
     )
-    parser.add_argument(
-        "--labels", type=Path, help="what --readings are compared with: labels.csv (file or frame, au6 ...)"
-    )
+    parser.add_argument("--labels", type=Path, help="what --readings are measured on: labels.csv (file, frame, au6)")
     parser.add_argument("--out", type=Path, help="folder for results.json, table.md and the plots")
     add_options(parser, EvaluateOptions)
     return parser

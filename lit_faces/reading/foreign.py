@@ -127,9 +127,8 @@ def _row(
                 raise ValueError(f"{len(cells)} cells, fewer than there are columns")
             value = to_number(cells[column])
             if not np.isnan(value) and not -0.01 <= value * scale <= MAX_INTENSITY + 0.01:
-                raise ValueError(
-                    f"column {column + 1}: expected 0..{MAX_INTENSITY / scale:g}, found {short(cells[column])}"
-                )
+                most = MAX_INTENSITY / scale
+                raise ValueError(f"column {column + 1}: expected 0..{most:g}, found {short(cells[column])}")
             if says_presence:
                 present[au] = value
             else:
