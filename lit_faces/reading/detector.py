@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from lit_faces.core.devices import device_of
@@ -25,6 +26,7 @@ from lit_faces.reading.pipeline import Part, photo_part, read_parts, read_video
 from lit_faces.reading.rows import FaceRow, columns, typed_cells
 from lit_faces.reading.sources import find_jobs, video_shots
 from lit_faces.reading.tracking import FaceTracker
+from lit_faces.reading.zero import zero_of_file
 from lit_faces.tasks.au_detector import AUDetector, load_detector
 
 if TYPE_CHECKING:
@@ -173,6 +175,34 @@ class Detector:
         for row in part.rows:
             row.frame = number
         return part
+
+
+def read_zero(
+    word: str, detector: AUDetector, analyser: FaceAnalyser
+) -> tuple[NDArray[np.float32], NDArray[np.float32] | None] | None:
+    """What ``--zero`` names: the zero float32 (19,), and of a photo the face's embedding; None for none and auto.
+
+    Raises:
+        FileNotFoundError, OSError: no such file.
+        ValueError: a photo without a face or with several; a file that holds no zero.
+    """
+    if word in ("none", "auto"):
+        return None
+    path = Path(word)
+    if path.suffix.lower() == ".json":
+        return zero_of_file(path), None
+    picture = load_picture(path)
+    part = photo_part(picture, path.name, 0, detector.size, analyser)
+    faces = [row for row in read_parts([part], detector)[0].rows if row.success]
+    if len(faces) != 1:
+        raise ValueError(f"--zero {path}: {len(faces) or 'no'} faces found, one resting face is needed; crop it")
+    return faces[0].intensity, analyser.embedding(picture, faces[0].landmarks)
+
+
+def resting_zero(word: str, detector: str) -> NDArray[np.float32] | None:
+    """The zero alone, of a detector by its name; raises as :func:`read_zero`."""
+    found = None if word == "none" else read_zero(word, load_detector(detector), FaceAnalyser())
+    return None if found is None else found[0]
 
 
 def _pictures(what: np.ndarray | Tensor) -> list[np.ndarray]:

@@ -16,28 +16,25 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from lit_faces import __version__
 from lit_faces.core.clips import SAME_PERSON
 from lit_faces.core.containers import missing_bytes
 from lit_faces.core.devices import device_of
 from lit_faces.core.files import locked
 from lit_faces.core.landmarks import FaceAnalyser
-from lit_faces.core.pictures import load_picture
 from lit_faces.core.shipped import weights_code
 from lit_faces.core.signals import SIGNALS
 from lit_faces.core.video import length_hint
+from lit_faces.reading.detector import read_zero
 from lit_faces.reading.formats import write_table
 from lit_faces.reading.options import PredictOptions
 from lit_faces.reading.partial import Partial
 from lit_faces.reading.people import People
-from lit_faces.reading.pipeline import Part, photo_part, read_parts, read_photos, read_video
+from lit_faces.reading.pipeline import Part, read_photos, read_video
 from lit_faces.reading.rows import MARGIN, FaceRow
 from lit_faces.reading.sources import Job, camera_shots, video_shots
 from lit_faces.reading.tracking import FaceTracker
-from lit_faces.reading.zero import RestingEstimate, Zeros, zero_of_file
+from lit_faces.reading.zero import RestingEstimate, Zeros
 from lit_faces.reports.results import circumstances, write_json
 from lit_faces.tasks.au_detector import AUDetector, load_detector
 
@@ -93,7 +90,7 @@ class Predictor:
         self.detector: AUDetector = load_detector(options.detector)
         self.detector.to(device_of(options.accelerator))
         self.analyser = FaceAnalyser()
-        self._zero = self._read_zero()
+        self._zero = read_zero(options.zero, self.detector, self.analyser)
 
     def run(self, job: Job, out: Path, progress: Progress = lambda *_: None) -> Outcome:
         """Read a job, or what is left of it, and write its table.
@@ -154,21 +151,6 @@ class Predictor:
         return read_video(video_shots(job.paths[0], after), job.paths[0].name, self.detector, tracker, size)
 
     # -- the person's zero -------------------------------------------------------------------------------------------
-
-    def _read_zero(self) -> tuple[NDArray[np.float32], NDArray[np.float32] | None] | None:
-        """Zero and embedding of the resting photo; of a file the zero alone; None where the clip says it, or nobody."""
-        word = self.options.zero
-        if word in ("none", "auto"):
-            return None
-        path = Path(word)
-        if path.suffix.lower() == ".json":
-            return zero_of_file(path), None
-        picture = load_picture(path)
-        part = photo_part(picture, path.name, 0, self.detector.size, self.analyser)
-        faces = [row for row in read_parts([part], self.detector)[0].rows if row.success]
-        if len(faces) != 1:
-            raise ValueError(f"--zero {path}: {len(faces) or 'no'} faces found, one resting face is needed; crop it")
-        return faces[0].intensity, self.analyser.embedding(picture, faces[0].landmarks)
 
     def _zeros(self, partial: Partial, people: People, seen: dict[int, int]) -> Zeros:
         if self.options.zero == "auto":
