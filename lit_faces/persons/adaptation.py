@@ -235,13 +235,13 @@ def _learn(
 
 def _read_groups(person: Path, options: LearnOptions, name: str | None, size: int) -> _Groups:
     """All faces that are learnt from or measured, none of them in two groups that must be apart."""
-    faces = read_labelled(person, size)
+    faces = read_labelled(person, size, align=True)
     name = name or _one_name(faces, person)
     if not bool(faces.au_intensity.isfinite().any()) and (options.method is None or find_method(options.method).labels):
         raise ValueError(f"{person}: no AU is coded in any face: labels.csv needs columns such as au6, au17")
-    test = None if options.test is None else read_labelled(options.test, size, need="intensity")
+    test = None if options.test is None else read_labelled(options.test, size, need="intensity", align=True)
     generic = _set_or_rendered(options.generic, size, *_GENERIC)
-    others = None if options.others is None else read_labelled(options.others, size, need="intensity")
+    others = None if options.others is None else read_labelled(options.others, size, need="intensity", align=True)
     refuse_shared(
         {
             "--person": faces,
@@ -275,7 +275,11 @@ def check_groups(options: LearnOptions, name: str) -> None:
     """
     paths = {"--test": options.test, "--others": options.others, "--generic": options.generic}
     size = load_detector(options.detector).size
-    given = {flag: read_labelled(path, size, need="intensity") for flag, path in paths.items() if path is not None}
+    given = {
+        flag: read_labelled(path, size, need="intensity", align=True)
+        for flag, path in paths.items()
+        if path is not None
+    }
     for faces in list(given.values())[:1]:
         given["--person"] = faces.select(slice(0, 0))  # nobody yet, but a name
     refuse_shared(given, people=[("--person", "--test")], called={"--person": name, "--test": name})
@@ -323,7 +327,7 @@ def _neutral_first(faces: FaceBatch, person: Path, method: str) -> FaceBatch:
 def _set_or_rendered(path: Path | None, size: int, first: int, frames: int, each: int) -> FaceBatch:
     """A labelled set, or people of the shipped detector's population."""
     if path is not None:
-        return read_labelled(path, size, need="intensity")
+        return read_labelled(path, size, need="intensity", align=True)
     renderer = FaceRenderer(max(32, -(-size // 8) * 8), **POPULATION)  # type: ignore[arg-type]
     index = torch.arange(frames)
     return renderer.render(first + index // each, index % each)
