@@ -4,6 +4,7 @@
     python -m benchmarks.photohead sweep --faces FACES_CCBY --folds 2 --out DIR [--generator packaged]
     python -m benchmarks.photohead quality --faces FACES_CCBY --folds 2 [--generator packaged]
     python -m benchmarks.photohead smiles --faces FACES_CCBY --folds 2 --out DIR
+    python -m benchmarks.photohead scans --ict PATH --people 6 [--generator packaged]
     READERS/bin/python readers.py --csv DIR/readers.csv DIR
     python -m benchmarks.photohead score DIR
 
@@ -11,7 +12,8 @@
 and ``--smile`` takes such a template in the other commands. ``sweep`` asks single Action Units, ``score`` compares what
 was asked with what outside readers read, within person. ``quality``: gradient energy of the face (hull of the 68 points)
 as a share of the photo's, dlib identity distance, landmark error, seconds a picture. ``smiles``: from the neutral photo
-to the smile; is it nearer to the real smile than the neutral was? Definitions: docs/photohead.md.
+to the smile; is it nearer to the real smile than the neutral was? ``scans``: scanned heads as photographs, so that the
+truth is known: mean grey-level difference in the face. Definitions: docs/photohead.md.
 """
 
 from __future__ import annotations
@@ -40,6 +42,7 @@ from lit_faces.photohead.head import PhotoHead
 
 SWEPT = (1, 2, 4, 5, 6, 9, 12, 15, 17, 25, 26, 27, 43)
 GRADES = (1, 2, 3, 4, 5)
+_SCANNED = (4, 6, 12, 17, 26, 27, 43)
 _STRENGTHS = ((2.0, 1.5, 1.5), (3.0, 2.0, 2.5), (3.5, 2.5, 3.0))  # AU12, AU6, AU25 of `smiles`
 #: AUs that come with another by nature, and OpenFace's AUs of which they are left out.
 _PARTNERS = {6: {"12"}, 12: {"06"}, 25: {"26"}, 26: {"25"}, 27: {"25", "26"}, 43: {"45"}}
@@ -53,10 +56,9 @@ class Face:
     """One open person's photograph."""
 
     subject: str
-    path: Path
+    path: Path | None
     photo: Picture
     crop: tuple[float, float, float]
-    source: object
     head: PhotoHead
 
 
@@ -83,7 +85,7 @@ def load_face(path: Path, subject: str, size: int, rests: bool, template: smile.
     seed = int(sample.provenance["sha256"][:8], 16)
     photo = load_photo(path)
     head = PhotoHead(photo, (cx, cy, side), fit, model, size, seed=seed, smile=template)
-    return Face(subject, path, photo, (cx, cy, side), sample, head)
+    return Face(subject, path, photo, (cx, cy, side), head)
 
 
 _ANALYSERS: list[FaceAnalyser] = []
@@ -111,19 +113,20 @@ def painter(args: argparse.Namespace, face: Face) -> Callable[[Tensor, Tensor], 
             return made.image, torch.from_numpy(made.landmarks)
 
         return drawn
-    from lit_faces.core.sample import collate, to_uint8
+    from lit_faces.core.sample import FaceSample, collate, to_uint8
     from lit_faces.persons.generators import load_generator
 
-    generator, model = load_generator(args.generator), LandmarkModel()
-    sample = source_from_photo(face.path, generator.hparams.get("size", 128), analyser=_analyser())
-    sample.au_intensity = torch.zeros(NUM_AUS)
-    fit = fit_photo(model, sample.landmarks, sample.image.shape[-1], torch.zeros(NUM_AUS))
-    batch = collate([sample])
+    generator, model, size = load_generator(args.generator), LandmarkModel(), 128
+    points = torch.from_numpy((face.head.landmarks_xy + 0.5) * (size / face.head.inner) - 0.5).float()
+    crop = torch.from_numpy(shrunk(face, size)).permute(2, 0, 1).contiguous()
+    batch = collate([FaceSample(crop, points, torch.zeros(NUM_AUS), pose=face.head.fit.pose)])
+    fit = fit_photo(model, points, size, torch.zeros(NUM_AUS))
 
     def made(au: Tensor, pose: Tensor) -> tuple[Picture, Tensor]:
-        points = retarget(model, fit, pose[None], au[None])
-        image = to_uint8(generator.reenact(batch, points, au[None]).image)[0]
-        return image.permute(1, 2, 0).cpu().numpy(), points[0]
+        wanted = retarget(model, fit, pose[None], au[None])
+        with torch.inference_mode():
+            image = to_uint8(generator.reenact(batch, wanted, au[None]).image)[0]
+        return image.permute(1, 2, 0).cpu().numpy(), wanted[0]
 
     return made
 
@@ -247,7 +250,8 @@ def quality(args: argparse.Namespace) -> None:
     seconds, fits = [], []
     for face in resting(args):
         start = time.perf_counter()
-        load_face(face.path, face.subject, args.size, True, face.head.smile)
+        if face.path is not None:
+            load_face(face.path, face.subject, args.size, True, face.head.smile)
         fits.append(time.perf_counter() - start)
         draw, own = painter(args, face), face.head.fit.pose
         plain = draw(torch.zeros(NUM_AUS), own)[0]
@@ -341,12 +345,62 @@ def hull_l1(image: Picture, points: NDArray[np.float32], goal: Picture, wanted: 
     return float(np.abs(a - b).mean(-1)[hull > 0].mean())
 
 
+# -- scanned heads as photographs --------------------------------------------------------------------------------------
+
+
+def scans(args: argparse.Namespace) -> None:
+    """Neutral pictures of scanned heads as photographs; the truth is the scan's own picture of what was asked."""
+    from lit_faces.rendering.renderer import FaceRenderer
+
+    renderer = FaceRenderer(args.size, 9001, f"ict:{args.ict}", yaw_limit=5.0)
+    asks: dict[str, tuple[Tensor, float]] = {f"AU{n}": (au_of(**{f"au{n}": 4.0}), 0.0) for n in _SCANNED}
+    asks |= {f"yaw {yaw:+d}": (torch.zeros(NUM_AUS), float(yaw)) for yaw in (-25, -15, 15, 25)}
+    found: dict[str, list[tuple[float, float]]] = {name: [] for name in asks}
+    for subject in tqdm(range(args.people), unit="person"):
+        who, turned = torch.full((len(asks) + 1,), subject), torch.zeros(len(asks) + 1, 3)
+        turned[1:, 0] = torch.tensor([yaw for _, yaw in asks.values()])
+        au = torch.stack([torch.zeros(NUM_AUS), *(level for level, _ in asks.values())])
+        truth = renderer.render(who, torch.zeros_like(who), torch.zeros_like(who), au=au, pose=turned)
+        pictures = truth.image.permute(0, 2, 3, 1).numpy()
+        face = head_of_crop(pictures[0], truth.landmarks[0], f"scan{subject}")
+        draw = painter(args, face)
+        for k, (name, (level, yaw)) in enumerate(asks.items(), 1):
+            pose = face.head.fit.pose + torch.tensor([yaw, 0.0, 0.0])
+            image, points = draw(level, pose)
+            if len(image) != args.size:
+                points = (points + 0.5) * (args.size / len(image)) - 0.5
+                image = enlarged(image, args.size)
+            wanted = truth.landmarks[k].numpy()
+            unchanged = hull_l1(pictures[0], truth.landmarks[0].numpy(), pictures[k], wanted)
+            found[name].append((hull_l1(image, points.numpy(), pictures[k], wanted), unchanged))
+    print("| asked | L1 in the face | of the unchanged photo |\n|---|---|---|")
+    for name, values in found.items():
+        print(f"| {name} | {np.mean([v[0] for v in values]):.2f} | {np.mean([v[1] for v in values]):.2f} |")
+
+
+def head_of_crop(picture: Picture, landmarks: Tensor, subject: str) -> Face:
+    """An aligned crop as the photograph itself."""
+    model, size = LandmarkModel(), picture.shape[0]
+    fit = fit_photo(model, landmarks, size, torch.zeros(NUM_AUS))
+    crop = ((size - 1) / 2, (size - 1) / 2, float(size))
+    head = PhotoHead(picture, crop, fit, model, size)
+    return Face(subject, None, picture, crop, head)
+
+
+def enlarged(picture: Picture, size: int) -> Picture:
+    """A picture at another size."""
+    import cv2
+
+    return np.asarray(cv2.resize(picture, (size, size), interpolation=cv2.INTER_CUBIC))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("template", "sweep", "score", "quality", "smiles"))
+    parser.add_argument("what", choices=("template", "sweep", "score", "quality", "smiles", "scans"))
     parser.add_argument("out", nargs="?", type=Path)
     parser.add_argument("--out", dest="out", type=Path, default=argparse.SUPPRESS)
     parser.add_argument("--faces", type=Path, help="the folder faces_ccby")
+    parser.add_argument("--ict", type=Path, help="ICT-FaceKit: a checkout or its packed npz")
     parser.add_argument("--folds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--people", type=int, default=1000)
     parser.add_argument("--size", type=int, default=256)
@@ -355,7 +409,15 @@ def main() -> None:
     parser.add_argument("--smile", type=Path, help="a template without some folds")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    {"template": template, "sweep": sweep, "score": score, "quality": quality, "smiles": smiles}[args.what](args)
+    commands = {
+        "template": template,
+        "sweep": sweep,
+        "score": score,
+        "quality": quality,
+        "smiles": smiles,
+        "scans": scans,
+    }
+    commands[args.what](args)
 
 
 if __name__ == "__main__":
