@@ -80,7 +80,11 @@ class PhotoFamily:
         """Columns and rows on the people: subject, photographs, and what a table beside them said."""
         extra = dict.fromkeys(column for person in self.people for column in person.about)
         rows = [
-            {"subject": f"{self.prefix}{one.name}", "photographs": ";".join(p.path.name for p in one.portraits), **one.about}
+            {
+                "subject": f"{self.prefix}{one.name}",
+                "photographs": ";".join(p.path.name for p in one.portraits),
+                **one.about,
+            }
             for one in self.people
         ]
         return ("subject", "photographs", *extra), rows
