@@ -52,7 +52,7 @@ def column_of(people: People, trait: str) -> torch.Tensor:
     """The trait of everybody, (B,), a view."""
     if trait in TRAITS:
         return people.shape[:, len(TRAITS) * -1 + list(TRAITS).index(trait)]
-    return people.skin["static"][:, STATIC_TRAITS.index(trait)]
+    return people.skin["static"][:, list(STATIC_TRAITS).index(trait)]
 
 
 def biases(detector, renderer: FaceRenderer, count: int) -> np.ndarray:

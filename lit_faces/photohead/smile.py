@@ -74,7 +74,7 @@ class Smile:
 
 
 def luminance(head: PhotoHead) -> tuple[Floats, NDArray[np.bool_]]:
-    """Log luminance of the skin under each vertex (V,) without the light that the mesh explains, and where it is seen."""
+    """Log luminance of the skin at each vertex (V,), less the light that the mesh explains, and where it is seen."""
     import cv2
 
     log = np.log(np.maximum(linear(head._crop(head.photo)) @ LUMA, 1e-3)).astype(np.float32)
@@ -159,6 +159,8 @@ def load(path: Path = FILE) -> Smile:
         ValueError: another kind of file.
     """
     state, card = load_weights(path)
-    check_card(path, card, KIND, "a smile template", "reinstall lit_faces, or make it: python -m benchmarks.photohead template")  # fmt: skip
+    check_card(
+        path, card, KIND, "a smile template", "reinstall lit_faces, or run python -m benchmarks.photohead template"
+    )
     maps: list[Tensor] = [state[name].float() for name in ("cheek", "mouth")]
     return Smile(*(m.numpy() for m in maps))

@@ -10,7 +10,7 @@ from torch import Tensor
 from lit_faces.core.classes import find_class
 from lit_faces.core.facs import NUM_AUS
 from lit_faces.core.sample import FaceBatch
-from lit_faces.rendering import skin
+from lit_faces.rendering import hair, skin
 from lit_faces.rendering.parametric import HeadPose, ParametricHead
 from lit_faces.rendering.raster import unit
 from lit_faces.rendering.sampler import Frames, People, Scenes
@@ -100,7 +100,7 @@ class RenderedParametricHead:
         self.basis = skin.build_basis(texels, texels, device)
         self.triangles, self.uv = self.mesh.triangles, self.mesh.uv
         chart = self.mesh.chart
-        styles = [skin.hair_distance(chart, **style) for style in skin.HAIR_STYLES]
+        styles = [hair.hair_distance(chart, **style) for style in hair.HAIR_STYLES]
         self.hair = torch.stack([torch.as_tensor(s.reshape(-1), dtype=torch.float32, device=device) for s in styles])
         out = torch.as_tensor(chart.x.reshape(-1), dtype=torch.float32, device=device)
         deep = torch.as_tensor((chart.z + 95.0).reshape(-1), dtype=torch.float32, device=device)

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from lit_faces.core.facs import AU_INDEX, AUS, NUM_AUS
 from lit_faces.core.fields import read_json, read_npz
-from lit_faces.rendering import skin
+from lit_faces.rendering import hair, skin
 from lit_faces.rendering.chart import build_chart
 from lit_faces.rendering.muscles import JAW
 from lit_faces.rendering.parametric import HeadPose, landmark_positions
@@ -185,8 +185,8 @@ class RenderedICTHead:
         rows, columns = np.unravel_index(index, chart.x.shape)
         self.uv = tensor(np.stack([columns / (texels - 1) * 2 - 1, rows / (texels - 1) * 2 - 1], -1))
         styles = [
-            skin.hair_distance(chart, **style).reshape(-1)[index] * (part[keep] == 0) - 30.0 * (part[keep] != 0)
-            for style in skin.HAIR_STYLES
+            hair.hair_distance(chart, **style).reshape(-1)[index] * (part[keep] == 0) - 30.0 * (part[keep] != 0)
+            for style in hair.HAIR_STYLES
         ]
         self.hair = tensor(np.stack(styles))
         out = np.stack([points[:, 0], np.clip(points[:, 1] - 20, 0, None) * 1.2, points[:, 2] + 95.0], -1)

@@ -59,7 +59,7 @@ FIELDS: dict[int, tuple[Field, ...]] = {
 }  # fmt: skip
 
 #: Upper and lower lid travel (mm, up is positive) and jaw opening (radians) at intensity 5.
-UPPER_LID = {5: 4.4, 7: -0.9, 6: -0.5, 9: -0.5, 43: -11.7}
+UPPER_LID = {5: 4.4, 7: -0.9, 6: -0.5, 9: -0.5, 43: -13.0}
 LOWER_LID = {5: -0.3, 6: 2.0, 7: 2.7, 9: 0.9, 12: 0.5, 43: 0.5}
 JAW = {26: 0.113, 27: 0.283}
 JAW_PIVOT = (0.0, -19.4, -111.4)

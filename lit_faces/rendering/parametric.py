@@ -27,6 +27,8 @@ from lit_faces.rendering.raster import grid_triangles
 NUM_MODES = len(mode_names())
 #: The upper lid rests on the lower one after this way, mm: the lids overlap by a hair, so that no slit is left.
 LID_TRAVEL = resting.LID_UPPER + resting.LID_LOWER - 0.2
+#: The lid landmarks lie beside the middle of the arc, where the lids are this share of the whole opening apart.
+ARC_AT_LANDMARKS = 0.85
 
 
 @dataclass
@@ -70,7 +72,7 @@ def landmark_positions() -> np.ndarray:
     mirror = {36: 45, 37: 44, 38: 43, 39: 42, 40: 47, 41: 46}
     for i, x in eye_x.items():
         top, bottom, _ = lid_lines(np.array(x))
-        y = float(0.5 * (top + bottom) if i in (36, 39) else top if i in (37, 38) else bottom)
+        y = float(0.5 * (top + bottom) if i in (36, 39) else top + resting.LASH_LINE if i in (37, 38) else bottom)
         points[i], points[mirror[i]] = (-x, y), (x, y)
     outer = {
         48: -25.2,
@@ -162,6 +164,7 @@ class ParametricHead:
         index, weight = _attach(chart)
         self.landmark_index = torch.as_tensor(index, device=device)
         self.landmark_weight = tensor(weight)
+        self.opening = _lid_opening(self._landmarks(self.neutral.reshape(1, -1, 3)))
         u, v = np.meshgrid(np.linspace(-1, 1, columns), np.linspace(-1, 1, rows))
         self.uv = tensor(np.stack([u, v], -1).reshape(-1, 2))
         self._eye_setup(chart, count, tensor)
@@ -193,21 +196,24 @@ class ParametricHead:
         rest = self._landmarks(person.reshape(batch, -1, 3))
         effective = [_interact(side) for side in (right, left)]
         moved = torch.addmm(person, torch.cat(effective, 1), self.muscles).reshape(batch, -1, 3)
-        upper, lower = self._lid_travel(right, left)
+        upper, lower = self._lid_travel(right, left, _lid_opening(rest) - self.opening)
         lift = upper @ self.lids[:2] + lower @ self.lids[2:]
         moved[..., 1] += lift
         moved = self._open_jaw(moved, 0.5 * (right + left))
         moved = self._rest_on_eyeballs(moved, eyes)
         return HeadPose(moved, rest, self._landmarks(moved), eyes)
 
-    def _lid_travel(self, right: Tensor, left: Tensor) -> tuple[Tensor, Tensor]:
-        """Travel of the upper and lower lids in mm, (B, 2) each; the upper lid stops on the lower one."""
+    def _lid_travel(self, right: Tensor, left: Tensor, wider: Tensor) -> tuple[Tensor, Tensor]:
+        """Travel of the upper and lower lids in mm, (B, 2) each; the upper lid stops on the lower one.
+
+        ``wider`` (B, 2): how much further apart this person's lids rest than the mean head's, mm.
+        """
         upper, lower = [], []
-        for side in (right, left):
+        for side, more in zip((right, left), wider.unbind(1), strict=True):
             up, low = side @ self.upper_lid, side @ self.lower_lid
             for first, second, extra in muscles.LID_INTERACTIONS:
                 up = up + extra * side[:, AU_INDEX[first]] * side[:, AU_INDEX[second]]
-            stop = low - LID_TRAVEL
+            stop = low - LID_TRAVEL - more
             upper.append(stop + torch.nn.functional.softplus(up - stop, beta=3.0))
             lower.append(low)
         return torch.stack(upper, 1), torch.stack(lower, 1)
@@ -229,6 +235,14 @@ class ParametricHead:
         wanted = torch.where(ball, torch.full_like(radius, EYEBALL_RADIUS), radius.clamp(min=LID_RADIUS - 0.4))
         points[:, self.lid_vertices] = centre + offset * (wanted / radius)
         return points
+
+
+def _lid_opening(landmarks: Tensor) -> Tensor:
+    """Opening of the lids in their middle, right and left, mm (B, 2), from landmarks (B, 68, 3)."""
+    height = landmarks[..., 1]
+    upper = torch.stack([height[:, 37:39].mean(1), height[:, 43:45].mean(1)], 1)
+    lower = torch.stack([height[:, 40:42].mean(1), height[:, 46:48].mean(1)], 1)
+    return (upper - lower) / ARC_AT_LANDMARKS
 
 
 def _interact(activation: Tensor) -> Tensor:

@@ -41,9 +41,8 @@ def key(seed: int, stream: int, *items: Tensor) -> Tensor:
     shared by another pair: subject 7 of seed 3000 is nobody of seed 3001.
     """
     state = torch.zeros_like(items[0])
-    for word in (seed, stream, *items):
-        number = word if isinstance(word, Tensor) else torch.full_like(state, _signed(word))
-        state = _mix(state * _GAMMA + _mix(number + _MIX2))
+    for word in (torch.full_like(state, _signed(seed)), torch.full_like(state, _signed(stream)), *items):
+        state = _mix(state * _GAMMA + _mix(word + _MIX2))
     return _mix(state)
 
 

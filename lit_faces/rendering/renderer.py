@@ -22,11 +22,19 @@ from lit_faces.rendering import post
 from lit_faces.rendering.camera import View, frame
 from lit_faces.rendering.heads import Head, Painter, build_head
 from lit_faces.rendering.raster import rasterise, unit
-from lit_faces.rendering.sampler import Frames, People, Scenes, sample_frames, sample_people, sample_scenes
+from lit_faces.rendering.sampler import (
+    Frames,
+    People,
+    Scenes,
+    gaze_towards_camera,
+    sample_frames,
+    sample_people,
+    sample_scenes,
+)
 from lit_faces.rendering.shading import Surface, shade
 
 #: Part of every cache key: change it when pictures change.
-RENDER_VERSION = "2"
+RENDER_VERSION = "3"
 Part = tuple[Tensor, Tensor, Frames]
 _CHUNK = 8  # pictures at once: keeps the working set in the processor's cache
 
@@ -103,7 +111,9 @@ class FaceRenderer:
                 drawn = replace(drawn, pose=other.pose, gaze=other.gaze)
             if pose is not None:
                 turned = pose[pick].to(self.device, torch.float32)
-                drawn = replace(drawn, pose=torch.where(turned.isnan(), drawn.pose, turned))
+                turned = torch.where(turned.isnan(), drawn.pose, turned)
+                back = gaze_towards_camera(turned) - gaze_towards_camera(drawn.pose)
+                drawn = replace(drawn, pose=turned, gaze=(drawn.gaze + back).clamp(-24, 24))
             people, lit = self.people(who), sample_scenes(self.seed, who, where)
             if isinstance(self.head, Painter):
                 return self.head.paint(who, people, lit, drawn)

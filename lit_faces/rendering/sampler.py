@@ -9,17 +9,10 @@ import torch
 from torch import Tensor
 
 from lit_faces.core.facs import AU_INDEX, EMOTION_PROTOTYPES, EMOTIONS, NUM_AUS
+from lit_faces.rendering.hair import BEARD_PARTS, BROW_STYLES, HAIR_STYLES, LONG_STYLES
 from lit_faces.rendering.identity import EXTRA_MODES, MODES, TRAITS
 from lit_faces.rendering.random import key, normal, uniform
-from lit_faces.rendering.skin import (
-    BEARD_PARTS,
-    BROW_STYLES,
-    HAIR_STYLES,
-    LONG_STYLES,
-    SPOTS,
-    STATIC_TRAITS,
-    WRINKLED_AUS,
-)
+from lit_faces.rendering.skin import SPOTS, STATIC_TRAITS, WRINKLED_AUS
 
 _PERSON, _SCENE, _FRAME, _NOISE = 1, 2, 3, 4
 #: Linear RGB of hair and iris, and how common they are.
@@ -145,7 +138,7 @@ def _sockets(u: Tensor, depth: Tensor, age: Tensor) -> Tensor:
     crease = 0.25 + 0.75 * u[:, 2]
     below = 0.45 * u[:, 4] * (0.4 + 0.9 * age)
     frown = 0.25 * u[:, 5] * u[:, 0] * (0.4 + 0.8 * age)
-    parts = [0.12 + 0.5 * deep, 0.10 + 0.5 * deep * u[:, 1], crease * u[:, 3], crease * (1 - u[:, 3]), below, frown]
+    parts = [0.08 + 0.35 * deep, 0.30 * deep * u[:, 1], crease * u[:, 3], crease * (1 - u[:, 3]), below, frown]
     return torch.stack(parts, 1)
 
 
@@ -220,9 +213,9 @@ def sample_people(seed: int, subjects: Tensor, smooth_share: float = 0.0, spread
     )
     lashes = torch.stack(
         [
-            0.60 + 0.40 * u[:, 134] * (0.5 + 0.5 * female),
+            0.45 + 0.25 * dark + 0.30 * u[:, 134] * (0.4 + 0.6 * female),
             painted * 0.5 * u[:, 135],
-            (0.55 + 0.40 * u[:, 186]) * (1 - 0.25 * old),
+            (0.68 + 0.32 * u[:, 186]) * (1 - 0.2 * old),
         ],
         1,
     )
@@ -318,6 +311,11 @@ def _plausible(au: Tensor) -> Tensor:
     return au
 
 
+def gaze_towards_camera(pose: Tensor) -> Tensor:
+    """How far the eyes turn back to the camera when the head turns by ``pose`` (B, 3): degrees right, up (B, 2)."""
+    return pose[:, :2] * pose.new_tensor([-0.35, 0.3])
+
+
 def sample_frames(seed: int, subjects: Tensor, frames: Tensor, focus: tuple[int, ...], yaw_limit: float) -> Frames:
     """Frames for subject and frame numbers (B,) each."""
     keys = key(seed, _FRAME, subjects, frames)
@@ -325,7 +323,7 @@ def sample_frames(seed: int, subjects: Tensor, frames: Tensor, focus: tuple[int,
     yaw = (u[:, 0] * 2 - 1) * yaw_limit
     pose = torch.stack([yaw, (0.36 * yaw_limit * z[:, 0]).clamp(-0.72 * yaw_limit, 0.72 * yaw_limit), 4.0 * z[:, 1]], 1)
     au, emotion = sample_aus(keys + 2, focus)
-    gaze = torch.stack([5.0 * z[:, 2] - 0.35 * yaw, 3.0 * z[:, 3] + 0.3 * pose[:, 1]], 1).clamp(-24, 24)
+    gaze = (torch.stack([5.0 * z[:, 2], 3.0 * z[:, 3]], 1) + gaze_towards_camera(pose)).clamp(-24, 24)
     return Frames(
         pose=pose, au=au, emotion=emotion, gaze=gaze, blur=0.30 + 0.45 * u[:, 4] ** 2, noise=0.004 + 0.016 * u[:, 5] ** 2,
         quality=70 + 28 * u[:, 6], noise_key=key(seed, _NOISE, subjects, frames),

@@ -116,14 +116,14 @@ def _albedo(surface: Surface, people: People) -> tuple[Tensor, Tensor]:
     beard = (t[c["beard"]] * (1.0 + 0.35 * strand)).clamp(0, 1)
     brow = torch.sigmoid(t[c["brow"]] / 0.7) * (0.88 + 0.10 * strand).clamp(0.5, 1.0)
     hair = torch.sigmoid(t[c["hair"]] / 1.6 + 0.6 * strand)
-    lash = (1.3 * p[7] * t[c["lash"]]).clamp(0, 1) * (1 - hair)
+    lash = (1.4 * p[7] * t[c["lash"]]).clamp(0, 1) * (1 - hair)
     colour = colour * ((1 - 0.55 * t[c["makeup"]].clamp(0, 1) * p[8]) * (1 - 0.96 * lash))
     colour = colour + (hair_colour * (0.9 + 0.25 * strand) - colour) * (0.72 * beard)
-    colour = colour + (hair_colour * 0.7 - colour) * (brow * p[9])
+    colour = colour + (hair_colour * 0.6 - colour) * (brow * p[9])
     colour = colour + (hair_colour * (1 + 0.32 * strand).clamp(0.3, 2.0) - colour) * hair
     cloth = t[c["cloth"]].clamp(0, 1)
     colour = colour + (p[13:16] * (1 + 0.08 * strand) - colour) * cloth
-    gloss = gloss * (1 - 0.75 * brow) * (1 - 0.8 * beard) * (1 - 0.35 * hair) * (1 - cloth)
+    gloss = gloss * (1 - 0.75 * brow) * (1 - 0.8 * beard) * (1 - 0.35 * hair) * (1 - cloth) * (1 - lash)
     return colour, gloss
 
 
@@ -173,7 +173,7 @@ def _eyes(surface: Surface, people: People, frames: Frames, scenes: Scenes, eyes
     iris = _gather(people.iris, i) * (
         (1.15 + 0.35 * streaks) * (1 + 0.6 * torch.exp(-(((angle - 0.21) / 0.06) ** 2))) * (1 - 0.75 * limbus)
     )
-    sclera = _column((0.60, 0.545, 0.51), out) * (1 - 0.16 * torch.sigmoid((angle - 0.8) / 0.1))
+    sclera = _column((0.54, 0.495, 0.47), out) * (1 - 0.16 * torch.sigmoid((angle - 0.8) / 0.1))
     colour = sclera + (iris - sclera) * iris_edge
     colour = colour * (1 - pupil) + 0.004 * pupil
     normal = _rotate(rotation, i, out)

@@ -28,6 +28,7 @@ from lit_faces.rendering.chart import (
     smoothstep,
     upper_lip_edge,
 )
+from lit_faces.rendering.hair import BROW_STYLES, HAIR_STYLES, beard_parts, brow_distance, hair_distance
 from lit_faces.rendering.wrinkles import LINES, Line, au_height, furrow
 
 Array = NDArray[np.float64]
@@ -73,45 +74,6 @@ def _cavity(height: Array) -> Array:
     return np.clip(gaussian_filter(height, 3.5) - height, 0, None) * 0.45
 
 
-def brow_distance(chart: Chart, lift: float, arch: float, thick: float, inner: float, outer: float) -> Array:
-    """Signed distance (mm, positive inside) to a brow."""
-    x = np.abs(chart.x)
-    line = np.interp(x, resting.BROW_X, resting.BROW_CENTRE) + lift + arch * gauss(x, 0 * x, 41.0, 0.0, 9.0, 1.0)
-    half = np.interp(x, resting.BROW_X, resting.BROW_HALF) * thick
-    ends = np.minimum(x - inner, outer - x) * 0.6
-    return np.where(np.cos(chart.azimuth) > 0, np.minimum(half - np.abs(chart.y - line), ends), -9.0)
-
-
-def hair_distance(chart: Chart, top: float, temple: float, peak: float, burn: float, nape: float) -> Array:
-    """Signed distance (mm, positive in the hair) to the hairline."""
-    a = np.rad2deg(np.abs(chart.azimuth))
-    line = np.interp(
-        a, [0, 12, 34, 50, 60, 68, 76, 84, 96, 112, 150],
-        [top - peak, top, top - 3, temple, temple - 18, burn + 12, burn, burn, 14, nape, nape - 12],
-    )  # fmt: skip
-    return np.clip((chart.y - line) * 0.8, -30, 30)
-
-
-HAIR_STYLES = (
-    dict(top=66, temple=50, peak=0, burn=-14, nape=-60),
-    dict(top=74, temple=62, peak=6, burn=-4, nape=-55),
-    dict(top=60, temple=46, peak=-3, burn=-22, nape=-75),
-    dict(top=90, temple=74, peak=-10, burn=0, nape=-50),
-    dict(top=44, temple=40, peak=2, burn=-30, nape=-90),
-    dict(top=64, temple=44, peak=0, burn=-190, nape=-190),
-    dict(top=72, temple=56, peak=3, burn=-190, nape=-190),
-    dict(top=40, temple=38, peak=-2, burn=-190, nape=-190),
-)  # fmt: skip
-LONG_STYLES = (5, 6, 7)
-#: Brows that people wear; a person is a blend of some.  ``lift`` and ``arch`` (mm) stay small: what lifts a brow in
-#: earnest is the skull (``identity.MODES``), and its landmarks go with that.
-BROW_STYLES = {
-    "usual": dict(lift=0, arch=0, thick=1.0, inner=12, outer=61.5), "thin": dict(lift=0.5, arch=1.2, thick=0.55, inner=13, outer=60),
-    "bushy": dict(lift=-0.6, arch=-0.8, thick=1.5, inner=9, outer=64), "short": dict(lift=0.2, arch=0, thick=0.8, inner=15, outer=57),
-    "angled": dict(lift=0, arch=1.8, thick=1.15, inner=11, outer=62), "flat": dict(lift=0, arch=-1.8, thick=0.75, inner=13, outer=60),
-    "joined": dict(lift=-0.3, arch=-0.5, thick=1.3, inner=2, outer=63), "half": dict(lift=0, arch=0.4, thick=0.9, inner=12, outer=51),
-}  # fmt: skip
-BEARD_PARTS = ("moustache", "chin", "jaw", "cheek", "lip_edge", "droop", "patch", "trimmed")
 SOCKET_PARTS = ("below_brow", "inner_corner", "low_crease", "high_crease", "trough", "frown")
 SPOTS = 24
 #: What skin wears without moving: name -> share of people, and how much of it comes with age.
@@ -170,9 +132,10 @@ def _lashes(above: Array, below: Array, s: Array) -> Array:
 
     The upper line is thick and runs out past the outer corner; the lower one is faint.
     """
-    upper = np.exp(-0.5 * ((above - 0.6) / np.where(above > 0.6, 0.8, 0.8)) ** 2)
-    upper = upper * smoothstep(s, -1.06, -0.5) * smoothstep(s, 1.2, 0.98) * (0.75 + 0.25 * smoothstep(s, -0.5, 0.6))
-    lower = 0.38 * np.exp(-0.5 * ((below + 0.4) / 0.6) ** 2) * smoothstep(s, -0.9, 0.3) * smoothstep(s, 1.06, 0.9)
+    thick = 1.5 + 0.7 * smoothstep(s, -0.2, 0.8)
+    upper = smoothstep(above - thick, 0.6, -0.8) * smoothstep(above, -0.9, -0.1)
+    upper = upper * smoothstep(s, -1.06, -0.5) * smoothstep(s, 1.3, 1.04) * (0.75 + 0.25 * smoothstep(s, -0.5, 0.6))
+    lower = 0.55 * np.exp(-0.5 * ((below + 0.3) / 0.8) ** 2) * smoothstep(s, -0.9, 0.3) * smoothstep(s, 1.06, 0.9)
     return np.clip(np.maximum(upper, lower), 0, 1)
 
 
@@ -193,9 +156,13 @@ def _constant(chart: Chart) -> Array:
         + 0.15 * gauss(ax, y, 17, -5, 3, 4)
         + 0.30 * (np.rad2deg(np.abs(chart.azimuth)) > 86) * gauss(ax, y, 88, -17, 14, 22)
     )
-    maps[CHANNEL["blood"]] = blood * front + 0.62 * lips
-    maps[CHANNEL["melanin"]] = 0.06 * gauss(ax, y, 30, -14, 13, 5) + 0.05 * gauss(ax, y, 30, 8, 13, 5) + 0.10 * lips
-    hollow = 0.42 * gauss(ax, y, 18.5, 1.5, 5, 6.5) + 0.22 * gauss(ax, y, 30, 8.5, 13, 3.2)
+    margin = np.maximum(np.maximum(y - top, bottom - y), (np.abs(s) - 1.0) * 13.3)
+    around_eye = np.exp(-0.5 * (np.clip(margin, 0, None) / 3.5) ** 2) * (1 - chart.eye_inside) * front
+    maps[CHANNEL["blood"]] = blood * front + 0.28 * around_eye + 0.85 * lips
+    maps[CHANNEL["melanin"]] = (
+        0.06 * gauss(ax, y, 30, -14, 13, 5) + 0.05 * gauss(ax, y, 30, 8, 13, 5) + 0.10 * around_eye + 0.10 * lips
+    )
+    hollow = 0.20 * gauss(ax, y, 18.5, 1.5, 5, 6.5) + 0.12 * gauss(ax, y, 32, 7.5, 13, 3.2)
     hollow = (
         hollow
         + 0.95 * gauss(ax, y, 7.0, -47.6, 3.0, 1.7)
@@ -220,15 +187,19 @@ def _constant(chart: Chart) -> Array:
     hollow = hollow + 0.5 * (np.rad2deg(np.abs(chart.azimuth)) > 88) * gauss(
         np.rad2deg(np.abs(chart.azimuth)), y, 98, -16, 3.2, 9
     )
-    crease = (
-        0.25 * np.exp(-0.5 * ((y - top - resting.CREASE) / 0.9) ** 2) * np.clip(1.05 - (s * 0.97) ** 2, 0, 1) * front
-    )
+    crease = 0.28 * np.exp(-0.5 * ((y - top - resting.CREASE) / 0.9) ** 2) * smoothstep(np.abs(s - 0.12), 1.25, 0.7)
+    crease = (crease + 0.45 * gauss(ax, y, 46.5, -3.8, 4.0, 2.4)) * front
     maps[CHANNEL["occlusion"]] = hollow + crease
     eye = chart.eye_inside
-    maps[CHANNEL["eye"]] = eye
-    inside_top = np.clip(top - y, 0, None)
+    caruncle = smoothstep(s, -0.70, -0.86) * eye  # flesh, not white, at the inner corner
+    maps[CHANNEL["eye"]] = eye - caruncle
+    maps[CHANNEL["blood"]] += 0.35 * caruncle
+    inside_top, inside_bottom = np.clip(top - y, 0, None), np.clip(y - bottom, 0, None)
     maps[CHANNEL["occlusion"]] = maps[CHANNEL["occlusion"]] * (1 - eye) + eye * (
-        0.95 * np.exp(-inside_top / 1.8) + 0.3 * smoothstep(np.abs(s), 0.6, 1.0)
+        1.1 * np.exp(-inside_top / 1.7)
+        + 0.3 * np.exp(-inside_bottom / 1.2)
+        + 0.35 * smoothstep(-s, 0.6, 1.0)
+        + 1.5 * smoothstep(s, 0.66, 0.96)
     )
     maps[CHANNEL["lash"]] = _lashes(y - top, y - bottom, s) * front
     maps[CHANNEL["lips"]] = lips * (1 - chart.mouth_inside)
@@ -288,35 +259,12 @@ def _pigment_groups(chart: Chart) -> dict[str, tuple[tuple[int, ...], Array]]:
     return groups
 
 
-def _beard_parts(chart: Chart) -> Array:
-    """Density of each of ``BEARD_PARTS`` (P, H, W)."""
-    x, y, ax = chart.x, chart.y, np.abs(chart.x)
-    above = smoothstep(y - upper_lip_edge(x), -0.4, 0.6)
-    below = smoothstep(lower_lip_edge(x) - y, -0.4, 0.6)
-    beside = np.where(ax > 25.5, 1.0, np.maximum(above * (y > seam(x)), below * (y < seam(x))))
-    neck_line = smoothstep(y, -128, -112)
-    jaw = smoothstep(ax, 24, 40) * smoothstep(y, -42, -66) * neck_line
-    jaw = jaw + 0.7 * smoothstep(ax, 12, 26) * smoothstep(y, -92, -104) * smoothstep(y, -128, -115)
-    cut = np.interp(ax, [14.0, 24.0, 34.0, 50.0, 64.0, 80.0], [-93.0, -88.0, -80.0, -68.0, -52.0, -30.0])
-    parts = {
-        "moustache": gauss(x, y, 0, -56.5, 17, 4.2) * (y < -50) * above,
-        "chin": gauss(x, y, 0, -102, 15, 11) * smoothstep(y, -86, -92),
-        "jaw": np.clip(jaw, 0, 1),
-        "cheek": gauss(ax, y, 50, -52, 14, 16),
-        "lip_edge": np.exp(-0.5 * ((y - upper_lip_edge(x) - 1.2) / 1.6) ** 2) * (ax < 25) * above,
-        "droop": gauss(ax, y, 28.5, -77, 3.2, 11.0) * beside,
-        "patch": gauss(x, y, 0, -87, 5.0, 4.0) * below,
-        "trimmed": smoothstep(cut - y, -1.0, 1.0) * smoothstep(ax, 8, 16) * smoothstep(y, -121, -117),
-    }
-    return np.stack([parts[name] for name in BEARD_PARTS])
-
-
 def _socket_groups(chart: Chart) -> dict[str, tuple[tuple[int, ...], Array]]:
     """Shade around the eyes and the mouth that differs between people."""
     x, y, ax = chart.x, chart.y, np.abs(chart.x)
     top, _bottom, s = lid_lines(x)
     front = smoothstep(np.cos(chart.azimuth), 0.0, 0.3)
-    over = np.clip(1.05 - (s * 0.97) ** 2, 0, 1)
+    over = smoothstep(np.abs(s - 0.12), 1.25, 0.7)
 
     def crease(height: float) -> Array:
         return 0.8 * np.exp(-0.5 * ((y - top - height) / 0.9) ** 2) * over
@@ -350,7 +298,7 @@ def _hair_groups(chart: Chart) -> dict[str, tuple[tuple[int, ...], Array]]:
         (CHANNEL["brow"],),
         9.0 + np.stack([brow_distance(chart, **style) for style in BROW_STYLES.values()])[:, None],
     )
-    groups["beard"] = ((CHANNEL["beard"],), _beard_parts(chart)[:, None] * (np.cos(chart.azimuth) > 0))
+    groups["beard"] = ((CHANNEL["beard"],), beard_parts(chart)[:, None] * (np.cos(chart.azimuth) > 0))
     strands = [_noise(shape, rng, 1.6, 2.4), _noise(shape, rng, 2.2, 3.0), _noise(shape, rng, 1.2, 1.3)]
     groups["strand"] = ((CHANNEL["strand"],), np.stack(strands)[:, None])
     return groups
