@@ -40,6 +40,25 @@ PARTS: dict[str, tuple[tuple[str, ...], ...]] = {
             "M003", "F004", "F021", "F017", "M015", "F014",
         ),
     ),
+    "london": (  # folds 0, 1, 2 of faces_ccby: 51 of the 102 people; the others get seeded parts
+        (
+            "002", "016", "019", "022", "025", "030", "036", "041", "044", "081", "101", "107", "114", "120",
+            "131", "141", "143",
+        ),
+        (
+            "001", "010", "021", "026", "027", "031", "039", "063", "067", "104", "126", "134", "135", "137",
+            "138", "139", "142",
+        ),
+        (
+            "014", "020", "033", "034", "043", "062", "066", "069", "091", "092", "094", "112", "115", "118",
+            "119", "121", "123",
+        ),
+    ),
+    "canada": (
+        ("003f", "020f", "048f", "065f", "110m", "114m", "123m"),
+        ("024f", "044f", "056f", "095m", "116m", "119m", "149m"),
+        ("010f", "026f", "053f", "100m", "147m", "152m"),
+    ),
 }  # fmt: skip
 
 #: What papers call the fold that tests part 1, 2 and 3.
@@ -105,6 +124,8 @@ TOTALS: dict[str, dict[str, int]] = {
     "unbc": {"people": 25, "recordings": 200, "frames": 48_398},
     "rafdb": {"frames train": 12_271, "frames test": 3_068},
     "fer2013": {"frames train": 28_709, "frames val": 3_589, "frames test": 3_589},
+    "london": {"people": 102, "frames": 204},
+    "faces_ccby": {"people": 71, "frames": 122},
 }
 
 #: Rows of the label files of each DISFA subject; SN010 has one less.

@@ -217,6 +217,14 @@ class RenderedFaces(FaceDataModule):
             poses=self.poses[stage],
         )
 
+    def seen(self) -> list[dict[str, Any]]:
+        """What is trained on, for the card of the weights."""
+        plan = self.plan("train")
+        about = {name: self.renderer_options[name] for name in ("head", "seed")}
+        return [
+            {"what": "rendered faces", "faces": len(plan), "people": plan.subjects, "renderer": plan.version, **about}
+        ]
+
     def _cache(self, stage: str) -> RenderedCache:
         device = self.render_device or ("cuda" if torch.cuda.is_available() else "cpu")
         folder = Path(self.cache_dir).expanduser() if self.cache_dir else default_cache_dir()

@@ -10,7 +10,10 @@ from pathlib import Path
 
 VERBS = {
     "personalise": "from one photo or clip to a person's own detector",
+    "calibrate": "one photo sets a person's zero; nothing is learnt",
     "generate": "a person's balanced, verified set from a photo or clip",
+    "predict": "the AUs of every face in every frame of videos, photos or a camera, as tables",
+    "export": "a detector as ONNX, TorchScript or torch.export",
     "adapt": "a detector learns one person from labelled faces, and keeps what it knows of others",
     "fit": "train and test an experiment (experiments/*.yaml)",
     "folds": "an experiment over the published folds, one table",

@@ -40,7 +40,9 @@ def build_parser() -> argparse.ArgumentParser:
         epilog=f"example: {program('folds')} experiments/disfa_detector.yaml --trainer.max_epochs 3",
     )
     parser.add_argument(
-        "experiment", type=Path, help="experiment file with data of data_modules.prepared.PreparedFaces"
+        "experiment",
+        type=Path,
+        help="experiment file with data of data_modules.prepared.PreparedFaces or mixed.MixedFaces",
     )
     parser.add_argument("--parts", default="1,2,3", help="parts to hold out (default: 1,2,3)")
     parser.add_argument(

@@ -16,6 +16,7 @@ ABOVE = {
     "photohead": {"fitting"},
     "tasks": set(),
     "reports": {"slurm"},
+    "reading": {"tasks", "reports"},
     "callbacks": {"tasks", "reports", "slurm"},
     "runs": {"tasks", "reports", "callbacks", "slurm", "arguments", "command"},
     "persons": {"tasks", "reports", "fitting", "photohead"},

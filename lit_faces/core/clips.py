@@ -20,7 +20,7 @@ __all__ = ["SUFFIXES", "ClipFaces", "Look", "faces_of_clip", "is_clip", "read_fr
 
 SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".mts", ".3gp", ".ogv")
 SAME_PERSON = 0.6  # dlib's distance of embeddings
-_CUT = 0.5  # correlation of colour histograms of neighbouring samples below it: a cut
+CUT = 0.5  # correlation of colour histograms of neighbouring samples below it: a cut
 _PASSER_BY = 0.1  # who is in fewer of the frames with faces is not meant
 _SAME_TIME = 1e-6  # seconds
 _GREY = 128
@@ -220,8 +220,8 @@ def _look(
             continue
         picture = frame.picture()
         looks.append(Look(frame.number, frame.seconds, picture=_squared(picture, size)))
-        histogram = _histogram(picture)
-        if before is not None and _correlation(before, histogram) < _CUT:
+        histogram = colour_histogram(picture)
+        if before is not None and correlation(before, histogram) < CUT:
             cuts.append(frame.number)
         before = histogram
         boxes = [box for box in analyser.detect(picture, 0) if box.score >= SURE_SCORE]
@@ -264,19 +264,20 @@ def _squared(picture: np.ndarray, size: int) -> torch.Tensor:
     return torch.from_numpy(square).permute(2, 0, 1).contiguous()
 
 
-def _histogram(picture: np.ndarray) -> np.ndarray:
-    """Coarse colours of a frame."""
+def colour_histogram(picture: np.ndarray) -> np.ndarray:
+    """Coarse colours of a frame, uint8 (H, W, 3): float (512,)."""
     small = picture[:: max(1, picture.shape[0] // 60), :: max(1, picture.shape[1] // 60)] // 32
     codes = small[..., 0].astype(int) * 64 + small[..., 1] * 8 + small[..., 2]
     return np.bincount(codes.ravel(), minlength=512).astype(float)
 
 
-def _correlation(one: np.ndarray, other: np.ndarray) -> float:
+def correlation(one: np.ndarray, other: np.ndarray) -> float:
+    """Of two histograms; below :data:`CUT` between neighbouring frames, there is a cut between them."""
     one, other = one - one.mean(), other - other.mean()
     return float((one * other).sum() / max(np.sqrt((one**2).sum() * (other**2).sum()), 1e-9))
 
 
-def _overlap(one: Box, other: Box) -> float:
+def overlap(one: Box, other: Box) -> float:
     """Intersection over union."""
     width = min(one.right, other.right) - max(one.left, other.left) + 1
     height = min(one.bottom, other.bottom) - max(one.top, other.top) + 1
@@ -295,7 +296,7 @@ def _tell_apart(sightings: list[Sighting], cuts: list[int], analyser: FaceAnalys
             previous, current = current, []
             if any(previous[-1].frame < cut <= seen.frame for cut in breaks):
                 previous = []
-        same = [other for other in previous if _overlap(other.box, seen.box) > 0.5]
+        same = [other for other in previous if overlap(other.box, seen.box) > 0.5]
         taken = {other.person for other in current}
         if len(same) == 1 and same[0].person not in taken:
             seen.person = same[0].person

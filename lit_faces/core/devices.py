@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 ACCELERATORS = ("auto", "cpu", "gpu", "cuda")
 
 
@@ -19,3 +21,11 @@ def device_of(accelerator: str) -> str:
     if accelerator in ("gpu", "cuda") and not there:
         raise ValueError(f"--accelerator {accelerator}: no GPU is there; use cpu or auto")
     return "cuda" if there and accelerator != "cpu" else "cpu"
+
+
+def leave_a_core() -> None:
+    """Networks use all cores but one, because something else works beside them; ``OMP_NUM_THREADS`` goes before."""
+    import torch
+
+    if "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) - 1))

@@ -16,6 +16,7 @@ from typing import Literal
 import torch
 import torch.nn.functional as functional
 
+from lit_faces.core.aligning import Aligner
 from lit_faces.core.inputs import read_file
 from lit_faces.core.label_checks import settle
 from lit_faces.core.pictures import PictureError, decode
@@ -27,7 +28,11 @@ _LOG = logging.getLogger(__name__)
 
 
 def read_labelled(
-    path: Path | str, size: int = 128, limit: int | None = None, need: Literal["", "any", "intensity"] = ""
+    path: Path | str,
+    size: int = 128,
+    limit: int | None = None,
+    need: Literal["", "any", "intensity"] = "",
+    align: bool = False,
 ) -> FaceBatch:
     """All faces of a set, in memory.
 
@@ -36,6 +41,8 @@ def read_labelled(
             (``python -m lit_faces.prepare``).
         size: side of the crops, pixels.
         limit: read the first so many only.
+        align: whoever reads the faces with a network: pictures of a folder that are no aligned crops are aligned, or
+            refused (:mod:`lit_faces.core.aligning`). Shards and prepared sets hold crops that we made.
         need: refuse a set in which nothing is coded (``any``: AU or emotion), or no intensity of an AU.
 
     Returns:
@@ -45,7 +52,7 @@ def read_labelled(
         FileNotFoundError: nothing of the kind at ``path``, or a picture that the table names is missing.
         ValueError: names the file, the line and the column of a bad value, or an empty set.
     """
-    batch = _read(Path(path), size, limit)
+    batch = _read(Path(path), size, limit, Aligner() if align else None)
     coded = bool(batch.au_intensity.isfinite().any())
     if need == "any":
         coded = coded or bool(batch.au_occurrence.isfinite().any() or (batch.emotion >= 0).any())
@@ -55,18 +62,20 @@ def read_labelled(
     return batch
 
 
-def _read(path: Path, size: int, limit: int | None) -> FaceBatch:
+def _read(path: Path, size: int, limit: int | None, aligner: Aligner | None) -> FaceBatch:
     if limit is not None and limit < 1:
         raise ValueError(f"limit must be at least 1, got {limit}")
     if (path / INDEX).is_file():
         return _of_prepared(path, size, limit)
     samples = []
-    for sample in _samples(path, size):
+    for sample in _samples(path, size, aligner):
         samples.append(sample)
         if limit is not None and len(samples) >= limit:
             break
     if not samples:
         raise ValueError(f"{path}: the set is empty; render or generate it again")
+    for note in aligner.check(path) if aligner else ():
+        _LOG.warning("%s: %s", path, note)
     return collate(samples)
 
 
@@ -77,9 +86,9 @@ def _of_prepared(path: Path, size: int, limit: int | None) -> FaceBatch:
     return shards.gather(range(len(shards) if limit is None else min(limit, len(shards))), size)
 
 
-def _samples(path: Path, size: int) -> Iterator[FaceSample]:
+def _samples(path: Path, size: int, aligner: Aligner | None) -> Iterator[FaceSample]:
     if path.is_dir() and (path / TABLE).is_file():
-        yield from _of_folder(path, size)
+        yield from _of_folder(path, size, aligner)
         return
     shards = [path] if path.suffix == ".tar" and path.is_file() else sorted(path.glob("*.tar")) if path.is_dir() else []
     if not shards:
@@ -92,7 +101,7 @@ def _samples(path: Path, size: int) -> Iterator[FaceSample]:
         yield from _of_shard(shard, size)
 
 
-def _of_folder(folder: Path, size: int) -> Iterator[FaceSample]:
+def _of_folder(folder: Path, size: int, aligner: Aligner | None) -> Iterator[FaceSample]:
     table = folder / TABLE
     for row in _whole(table, [read_table(read_file(table, "table"), str(table))]):
         picture, where = picture_path(folder, row.file), f"{table}, line {row.line}"
@@ -103,7 +112,7 @@ def _of_folder(folder: Path, size: int) -> Iterator[FaceSample]:
             raise FileNotFoundError(message) from None
         except (OSError, ValueError) as error:
             raise type(error)(f"{where}: {error}") from error
-        yield _sample(row, data, where, size, str(picture))
+        yield _sample(row, data, where, size, str(picture), aligner)
 
 
 def _of_shard(shard: Path, size: int) -> Iterator[FaceSample]:
@@ -151,12 +160,14 @@ def _refuse(problems: Sequence[TableProblem]) -> None:
     raise ValueError(f"{problems[0]}{more}")
 
 
-def _sample(row: LabelRow, data: bytes, where: str, size: int, name: str) -> FaceSample:
+def _sample(row: LabelRow, data: bytes, where: str, size: int, name: str, aligner: Aligner | None = None) -> FaceSample:
     try:
         image = torch.from_numpy(decode(data, name)).permute(2, 0, 1)
     except PictureError as error:
         raise ValueError(f"{where}: {error}") from error
     marks = torch.from_numpy(row.landmarks)
+    if aligner is not None:
+        image, marks = aligner.align(image, marks, where)
     if image.shape[1:] != (size, size):
         scale = torch.tensor([size / image.shape[2], size / image.shape[1]])
         marks = (marks + 0.5) * scale - 0.5

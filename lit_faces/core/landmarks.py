@@ -166,7 +166,7 @@ class FaceAnalyser:
                 self._models[name] = dlib.face_recognition_model_v1(str(find_model_file(EMBEDDING_FILE, self.folder)))
         return self._models[name]
 
-    def detect(self, image: np.ndarray, upsample: int = 1) -> list[Box]:
+    def detect(self, image: np.ndarray, upsample: int = 1, retry: bool = True) -> list[Box]:
         """Frontal faces, best score first.
 
         Where none is found, the picture is searched again with a replicated border: on tight crops that lifts the
@@ -175,6 +175,7 @@ class FaceAnalyser:
         Args:
             image: uint8 (H, W, 3), RGB.
             upsample: how often to double the picture first: 0 finds faces from 80 px, 1 from 40 px.
+            retry: search again with a border where none is found.
 
         Raises:
             ValueError: the image's type or shape is another.
@@ -184,7 +185,7 @@ class FaceAnalyser:
         scale = min(1.0, _DETECT_LONGEST / longest)
         small = image if scale == 1.0 else _resize(image, scale)
         boxes = self._run_detector(small, upsample)
-        if not boxes:
+        if not boxes and retry:
             pad = round(_BORDER * max(small.shape[:2]))
             padded = np.pad(small, ((pad, pad), (pad, pad), (0, 0)), mode="edge")
             boxes = self._run_detector(padded, upsample, offset=pad)
@@ -224,6 +225,20 @@ class FaceAnalyser:
         shape = self._model("predictor")(window, place)
         points = np.array([(p.x, p.y) for p in shape.parts()], dtype=np.float64)
         return (points / scale + origin).astype(np.float32)
+
+    def points_in(self, window: np.ndarray, corners: np.ndarray) -> np.ndarray:
+        """The 68 landmarks of the face in a box, in a window as it is: nothing is enlarged (dlib rounds to pixels).
+
+        Args:
+            window: uint8 (H, W, 3), RGB.
+            corners: float (2, 2), left and top, right and bottom of the face as dlib's detector frames it, pixels.
+
+        Returns:
+            float64 (68, 2), pixels of ``window``.
+        """
+        left, top, right, bottom = (round(float(value)) for value in np.asarray(corners).ravel())
+        shape = self._model("predictor")(window, _import_dlib().rectangle(left, top, right, bottom))
+        return np.array([(p.x, p.y) for p in shape.parts()], dtype=np.float64)
 
     def embedding(self, image: np.ndarray, landmarks: np.ndarray | None = None) -> np.ndarray:
         """The 128-d face embedding of dlib; the Euclidean distance of two says how alike two people are.

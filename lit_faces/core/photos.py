@@ -57,7 +57,7 @@ def source_from_photo(
             f"{path}: {width}x{height} px is too small, a face needs at least {MIN_FACE} px; use a larger photo"
         )
     analyser = FaceAnalyser() if analyser is None else analyser
-    boxes = _sure_faces(analyser.detect(image))
+    boxes = sure_faces(analyser.detect(image))
     box = _choose_face(boxes, face, path, f"{width}x{height} px")
     points = analyser.landmarks(image, box)
     cx, cy, side = (float(value) for value in crop_frame(points))
@@ -77,7 +77,7 @@ def source_from_photo(
     return FaceSample(crop, landmarks, subject=path.stem, source="photo", provenance=provenance)
 
 
-def _sure_faces(boxes: list[Box]) -> list[Box]:
+def sure_faces(boxes: list[Box]) -> list[Box]:
     """Drop likely false alarms, unless nothing else was found; leftmost first."""
     best = boxes[:1]
     others = [box for box in boxes[1:] if box.score >= SURE_SCORE]

@@ -23,7 +23,7 @@ FISHER = WEIGHTS / "detector_fisher.safetensors"  # of GENERIC, on the people it
 
 Kind = Literal["generator", "detector", "judge", "critic"]
 #: What an option of a command takes, for its help.
-DETECTOR_HELP = "AU detector (.safetensors); generic: the shipped one; packaged: the shipped judge"
+DETECTOR_HELP = "AU detector (weights, or a personal folder); generic: the shipped one; packaged: the shipped judge"
 PHOTO_HEAD = "photohead"
 GENERATOR_HELP = "photohead: the photo itself, moved; packaged: the shipped fused base; or weights"
 JUDGE_HELP = "who verifies: weights; packaged: the shipped judge"
@@ -47,9 +47,16 @@ def weights_path(kind: Kind, option: Path | str) -> Path:
 
     Args:
         kind: what is wanted.
-        option: ``generic``, ``packaged``, or a path.
+        option: ``generic``, ``packaged``, or a path; of a detector also the folder that ``personalise`` or ``adapt``
+            wrote.
     """
-    return _BY_WORD.get((kind, str(option))) or Path(option)
+    if (kind, str(option)) in _BY_WORD:
+        return _BY_WORD[kind, str(option)]
+    path = Path(option)
+    if kind == "detector" and path.is_dir():
+        inside = [path / name for name in ("detector.safetensors", "detector/detector.safetensors")]
+        return next((one for one in inside if one.is_file()), path)
+    return path
 
 
 #: What ``--model.init`` takes besides a weight file, everywhere. ``scratch`` (or null): random weights. ``base``: the
@@ -97,6 +104,6 @@ def weights_code(kind: Kind, option: Path | str) -> str:
     """
     if (kind, str(option)) in _BY_WORD or (kind, str(option)) == ("generator", PHOTO_HEAD):
         return str(option)
-    path = Path(option)
+    path = weights_path(kind, option)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()[:12] if path.is_file() else "unknown"
     return f"weights-{digest}"

@@ -90,6 +90,12 @@ class Signals:
         if self.stop:
             self._raise(self.stop)
 
+    def answered(self) -> None:
+        """What came was how somebody ends what has no end of its own (a camera): as if nothing had been heard."""
+        if self._watch is not None:
+            self._watch.cancel()
+        self.stop, self._watch = 0, None
+
     def _raise(self, number: int) -> NoReturn:
         if number == signal.SIGTERM:
             raise Terminated

@@ -159,6 +159,18 @@ def timeline(path: Path | str) -> Timeline:
     return Timeline(seconds, seconds[-1] + (float(last * unit) or step))
 
 
+def length_hint(path: Path | str) -> float:
+    """Seconds that the header of a video claims, for a bar that says the time left; 0 where it says nothing.
+
+    Raises:
+        FileNotFoundError, IsADirectoryError: no such file.
+        ValueError: no decoder knows it.
+    """
+    with _opened(Path(path), whole=False) as (container, stream):
+        own = stream.duration * stream.time_base if stream.duration and stream.time_base else 0
+        return max(0.0, float(own or (container.duration or 0) / 1e6))
+
+
 def write_video(
     path: Path, frames: torch.Tensor, times: float | Sequence[float], end: float | None = None, comment: str = ""
 ) -> Path:

@@ -96,6 +96,27 @@ def masked_concordance(predicted: Tensor, target: Tensor) -> Tensor:
     return _known_mean(1.0 - concordance, varies, None)
 
 
+def masked_order(lower: Tensor, higher: Tensor, least: Tensor, most: Tensor) -> Tensor:
+    """How far differences lie outside what is known of them: mean square, in units of the full scale.
+
+    A difference inside its bounds costs nothing and is moved nowhere: the bounds are no grades.
+
+    Args:
+        lower: float (P, A), intensities of the faces that show less.
+        higher: float (P, A), of the faces that show more.
+        least: float (P, A), grades by which ``higher`` lies above at least; NaN = not known.
+        most: float (P, A), and at most; NaN = not known.
+
+    Returns:
+        Scalar; 0 when nothing is known.
+    """
+    known = least.isfinite() | most.isfinite()
+    difference = higher.float() - lower.float()
+    short = (least.nan_to_num(-torch.inf).float() - difference).clamp(min=0.0)
+    over = (difference - most.nan_to_num(torch.inf).float()).clamp(min=0.0)
+    return _known_mean(((short + over) / MAX_INTENSITY).square(), known, None)
+
+
 def masked_logit_bce(
     logits: Tensor, occurrence: Tensor, positive: Tensor | None = None, negative: Tensor | None = None
 ) -> Tensor:

@@ -37,10 +37,11 @@ from lit_faces.core.weights import load_weights
 from lit_faces.persons.generative_replay import GenerativeMemory
 from lit_faces.persons.leakage import Split, batch_digest, hold_out, refuse_shared
 from lit_faces.persons.learner import PersonalLearner, shipped_fisher
-from lit_faces.persons.learning_report import figures_of, write_learning_report
+from lit_faces.persons.learning_report import figures_of, write_learning_report, zero_figures
 from lit_faces.persons.methods import find_method
 from lit_faces.persons.publication import made_of, publishing, recover
 from lit_faces.persons.recipes import Recipe
+from lit_faces.persons.zero import Zero
 from lit_faces.rendering.renderer import FaceRenderer
 from lit_faces.reports.results import circumstances, write_json
 from lit_faces.tasks.au_detector import AUDetector, load_detector
@@ -155,10 +156,16 @@ class _Groups:
     split: Split
     generic: FaceBatch
     digest: str
+    zero: Zero | None = None
 
 
 def adapt(
-    person: Path, options: LearnOptions, out: Path, name: str | None = None, tell: Tell = lambda line: None
+    person: Path,
+    options: LearnOptions,
+    out: Path,
+    name: str | None = None,
+    tell: Tell = lambda line: None,
+    zero: Zero | None = None,
 ) -> LearnResult:
     """Let a detector learn one person; EWC and replay keep what it knows of the others, or nearly.
 
@@ -168,6 +175,7 @@ def adapt(
         out: folder to write; files appear there together.
         name: of the person; by default the subject in the labels, or the folder's name.
         tell: called with a line on what is begun.
+        zero: the person's, of the same detector: the figures say what it does without any learning.
 
     Raises:
         ValueError: an option, a file or a face that cannot be used; groups that share people or pictures.
@@ -177,6 +185,8 @@ def adapt(
     options.check(out)
     detector = load_detector(options.detector)
     groups = _read_groups(person, options, name, detector.size)
+    if zero is not None:
+        groups = replace(groups, zero=zero, digest=zero.digest(groups.digest))
     clock = {"reading": time.monotonic() - began}
     with locked(out, "adapt"):
         recover(out)
@@ -203,6 +213,7 @@ def _learn(
     after = {"person": learner.predict(split.test.image, name), "generic": learner.predict(generic.image)}
     figures = {
         **figures_of(split.test, generic, before, after),
+        **({} if groups.zero is None else zero_figures(split.test, groups.zero, before["person"], after["person"])),
         "run/seconds": time.monotonic() - began, **{f"run/seconds/{key}": value for key, value in clock.items()},
         "run/person": name, "run/method": learner.method, "run/frames": len(split.learnt),
         "run/test_frames": len(split.test), "run/test_is": split.test_is, "run/learnt": learner.learnt,
@@ -224,13 +235,13 @@ def _learn(
 
 def _read_groups(person: Path, options: LearnOptions, name: str | None, size: int) -> _Groups:
     """All faces that are learnt from or measured, none of them in two groups that must be apart."""
-    faces = read_labelled(person, size)
+    faces = read_labelled(person, size, align=True)
     name = name or _one_name(faces, person)
     if not bool(faces.au_intensity.isfinite().any()) and (options.method is None or find_method(options.method).labels):
         raise ValueError(f"{person}: no AU is coded in any face: labels.csv needs columns such as au6, au17")
-    test = None if options.test is None else read_labelled(options.test, size, need="intensity")
+    test = None if options.test is None else read_labelled(options.test, size, need="intensity", align=True)
     generic = _set_or_rendered(options.generic, size, *_GENERIC)
-    others = None if options.others is None else read_labelled(options.others, size, need="intensity")
+    others = None if options.others is None else read_labelled(options.others, size, need="intensity", align=True)
     refuse_shared(
         {
             "--person": faces,
@@ -264,7 +275,11 @@ def check_groups(options: LearnOptions, name: str) -> None:
     """
     paths = {"--test": options.test, "--others": options.others, "--generic": options.generic}
     size = load_detector(options.detector).size
-    given = {flag: read_labelled(path, size, need="intensity") for flag, path in paths.items() if path is not None}
+    given = {
+        flag: read_labelled(path, size, need="intensity", align=True)
+        for flag, path in paths.items()
+        if path is not None
+    }
     for faces in list(given.values())[:1]:
         given["--person"] = faces.select(slice(0, 0))  # nobody yet, but a name
     refuse_shared(given, people=[("--person", "--test")], called={"--person": name, "--test": name})
@@ -312,7 +327,7 @@ def _neutral_first(faces: FaceBatch, person: Path, method: str) -> FaceBatch:
 def _set_or_rendered(path: Path | None, size: int, first: int, frames: int, each: int) -> FaceBatch:
     """A labelled set, or people of the shipped detector's population."""
     if path is not None:
-        return read_labelled(path, size, need="intensity")
+        return read_labelled(path, size, need="intensity", align=True)
     renderer = FaceRenderer(max(32, -(-size // 8) * 8), **POPULATION)  # type: ignore[arg-type]
     index = torch.arange(frames)
     return renderer.render(first + index // each, index % each)

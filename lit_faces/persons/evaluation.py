@@ -67,7 +67,7 @@ def evaluate(data: Path, options: EvaluateOptions, out: Path | None = None) -> E
     if out is not None:
         check_out(out)
     detector = load_detector(options.detector)
-    faces = read_labelled(data, detector.size, need="any")
+    faces = read_labelled(data, detector.size, need="any", align=True)
     reading = detector.predict(faces.image)
     intensity = detector.predict_au(faces.image, mirror=True) if options.mirror else reading.intensity
     figures = detector_figures(

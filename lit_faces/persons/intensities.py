@@ -29,8 +29,8 @@ _SPREAD = (
 _NEUTRAL, _ABSENT, _OUTLIER = 0.5, 0.8, 0.05  # priors: a neutral picture; an AU absent in another; a stray reading
 _SMILE = 0.8  # AU12 of the landmark fit beyond which it is sure; resting faces: 0.1 +- 0.2
 _SMILE_GAIN = 1.5  # the fit's prior pulls to 0
-_PARTED, _PARTED_LEVEL = 0.09, 2.5  # gap of the inner lips over the outer-eye distance; the AU25 that it says at least
-_EYES, _SHUT_LEVEL = (0.19, 0.12), 4.5  # aspect ratio of eyes that begin to shut, and that are shut; AU43 then
+PARTED, _PARTED_LEVEL = 0.09, 2.5  # gap of the inner lips over the outer-eye distance; the AU25 that it says at least
+EYES, _SHUT_LEVEL = (0.19, 0.12), 4.5  # aspect ratio of eyes that begin to shut, and that are shut; AU43 then
 _ASKED = re.compile(r"^(?:au)?0*(\d+)=(\d+(?:\.\d+)?)$", re.IGNORECASE)
 
 
@@ -72,13 +72,18 @@ def seen_in_landmarks(readings: Tensor, landmarks: Tensor, fits: list[FittedFace
     found = readings.clone()
     smile = torch.stack([fit.au[AU_INDEX[12]] for fit in fits])
     sure = (_SMILE_GAIN * smile).clamp_max(MAX_INTENSITY) * (smile > _SMILE)
-    gap = (landmarks[:, 61:64] - landmarks[:, [67, 66, 65]]).norm(dim=2).mean(1) / outer_eye_distance(landmarks)
+    gap = lip_gap(landmarks)
     found[:, AU_INDEX[12]] = torch.maximum(found[:, AU_INDEX[12]], sure)
-    parted = _PARTED_LEVEL * (gap > _PARTED)
+    parted = _PARTED_LEVEL * (gap > PARTED)
     found[:, AU_INDEX[25]] = torch.maximum(found[:, AU_INDEX[25]], parted)
-    shut = _SHUT_LEVEL * ((_EYES[0] - eye_aspect_ratio(landmarks)) / (_EYES[0] - _EYES[1])).clamp(0.0, 1.0)
+    shut = _SHUT_LEVEL * ((EYES[0] - eye_aspect_ratio(landmarks)) / (EYES[0] - EYES[1])).clamp(0.0, 1.0)
     found[:, AU_INDEX[43]] = torch.maximum(found[:, AU_INDEX[43]], shut)
     return found
+
+
+def lip_gap(landmarks: Tensor) -> Tensor:
+    """Gap of the inner lips over the outer-eye distance: (B, 68, 2) to (B,)."""
+    return (landmarks[:, 61:64] - landmarks[:, [67, 66, 65]]).norm(dim=2).mean(1) / outer_eye_distance(landmarks)
 
 
 def eye_aspect_ratio(landmarks: Tensor) -> Tensor:

@@ -13,8 +13,11 @@ from lit_faces.core.facs import AU_KEYS
 from lit_faces.core.files import replace_file
 from lit_faces.core.sample import FaceBatch
 from lit_faces.metrics.detector import scores
+from lit_faces.persons.zero import Zero
 from lit_faces.reports.page import Page
 from lit_faces.reports.pictures import save_figure
+
+AFTER, ZERO = "person/after/icc/mean", "person/zero/icc/mean"
 
 
 def figures_of(
@@ -38,6 +41,38 @@ def figures_of(
                 known = values[values == values]
                 figures[f"{group}/{when}/{figure}/mean"] = float(known.mean()) if len(known) else float("nan")
     return figures
+
+
+def zero_figures(test: FaceBatch, zero: Zero, before: Tensor, after: Tensor) -> dict[str, Any]:
+    """What the person's zero does without any learning, ``person/zero/icc/AU06``, and its share of the gain.
+
+    Args:
+        test: the person's faces.
+        zero: the person's, of the detector before.
+        before: readings before, float (n, 19).
+        after: readings after, float (n, 19).
+
+    Returns:
+        ICC and MAE by AU and in the mean; ``person/zero/share/icc`` and ``.../mae``: gain of the zero alone over the
+        gain of zero or learning, NaN where nothing was gained.
+    """
+    figures: dict[str, Any] = {}
+    truth, found = test.au_intensity, {"before": before, "zero": zero.apply(before, AU_KEYS), "after": after}
+    each = {when: dict(zip(("icc", "mae"), scores(truth, readings))) for when, readings in found.items()}
+    for figure in ("icc", "mae"):
+        values = each["zero"][figure]
+        figures |= {f"person/zero/{figure}/{key}": float(value) for key, value in zip(AU_KEYS, values)}
+        means = {when: _known_mean(one[figure]) for when, one in each.items()}
+        figures[f"person/zero/{figure}/mean"] = means["zero"]
+        gained = means["after"] - means["before"]
+        better = gained > 0 if figure == "icc" else gained < 0
+        figures[f"person/zero/share/{figure}"] = (means["zero"] - means["before"]) / gained if better else float("nan")
+    return figures
+
+
+def _known_mean(values: np.ndarray) -> float:
+    known = values[values == values]
+    return float(known.mean()) if len(known) else float("nan")
 
 
 def write_learning_report(
@@ -71,7 +106,23 @@ def report(figures: Mapping[str, Any]) -> str:
         names = [f"{g}/{w}/{f}/{key}" for g, f in (("person", "icc"), ("person", "mae")) for w in ("before", "after")]
         names += [f"generic/{when}/icc/{key}" for when in ("before", "after")]
         lines.append("| " + " | ".join([key, *(_cell(figures[name]) for name in names)]) + " |")
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, *_zero_lines(figures)]) + "\n"
+
+
+def _zero_lines(figures: Mapping[str, Any]) -> list[str]:
+    """What the person's zero did alone, where there was one."""
+    if ZERO not in figures:
+        return []
+    return [
+        "",
+        f"The person's zero alone, nothing learnt: ICC {_cell(figures[ZERO])}, MAE "
+        f"{_cell(figures['person/zero/mae/mean'])}; that is {_percent(figures['person/zero/share/icc'])} of the gain "
+        f"in ICC and {_percent(figures['person/zero/share/mae'])} of that in MAE.",
+    ]
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None or value != value else f"{100 * value:.0f} %"
 
 
 def add_to_page(page: Page, folder: Path, figures: Mapping[str, Any]) -> None:
@@ -87,7 +138,9 @@ def add_to_page(page: Page, folder: Path, figures: Mapping[str, Any]) -> None:
         [
             ("seconds in all", f"{figures['run/seconds']:.0f}"),
             ("ICC on the person, before", _cell(figures.get("person/before/icc/mean"))),
-            ("ICC on the person, after", _cell(figures.get("person/after/icc/mean"))),
+            ("ICC on the person, the zero alone", _cell(figures.get(ZERO))),
+            ("ICC on the person, after", _cell(figures.get(AFTER))),
+            ("share of the zero in the gain", _percent(figures.get("person/zero/share/icc"))),
             ("ICC on strangers, before", _cell(figures.get("generic/before/icc/mean"))),
             ("ICC on strangers, after", _cell(figures.get("generic/after/icc/mean"))),
         ]

@@ -1,10 +1,11 @@
-"""From one photo or clip to a person's own detector: generate a set, learn from it, one page on both.
+"""From one photo or clip to a person's own detector: set the zero, generate a set, learn from it, one page on all.
 
 ::
 
     done = personalise(PersonOptions(Path("anna.jpg")), SetOptions(), LearnOptions(), Path("anna"))
     done.learnt.detector, done.page
 
+out/zero.json              the person's zero: what everything learnt afterwards must beat (lit_faces.persons.zero)
 out/report.html            pictures and figures of the whole way, one file
 out/set/                   the generated, verified set (:mod:`lit_faces.persons.generation`)
 out/detector/              detector.safetensors, memory.safetensors, report.md (:mod:`lit_faces.persons.adaptation`)
@@ -20,11 +21,13 @@ from typing import Any
 
 from lit_faces.core.files import locked
 from lit_faces.persons.adaptation import LearnOptions, LearnResult, adapt, check_groups
+from lit_faces.persons.calibration import CalibrateOptions, calibrate
 from lit_faces.persons.generation import SetOptions, SetResult, Tell, make_set, prepare
-from lit_faces.persons.learning_report import add_to_page
+from lit_faces.persons.learning_report import AFTER, ZERO, add_to_page
 from lit_faces.persons.report import write_report
 from lit_faces.persons.sets import Progress
 from lit_faces.persons.source import PersonOptions
+from lit_faces.persons.zero import Zero
 from lit_faces.reports.results import write_json
 
 
@@ -72,12 +75,15 @@ def personalise(
     check_groups(learning, person.called)
     plan, source = prepare(person, wanted, out, tell)
     with locked(out, "personalise"):
+        zero = _zero(person, learning, out, tell)
         with locked(out / "set", "personalise"):
             made = make_set(source, plan, wanted, out / "set", progress)
         for line in made.summary(wanted.verify):
             tell(line)
         made.refuse_empty()
-        learnt = adapt(made.folder, learning, out / "detector", source.name, tell)
+        learnt = adapt(made.folder, learning, out / "detector", source.name, tell, zero)
+        if learnt.figures.get(AFTER, 1.0) < learnt.figures.get(ZERO, 0.0):
+            tell("learning did not beat the person's zero alone: zero.json with the first detector reads them better")
         if learnt.already:
             tell(f"{learnt.folder}: is there already")
         figures = {**learnt.figures, **made.figures.flat(), "run/seconds/set": made.seconds}
@@ -88,3 +94,12 @@ def personalise(
         )[1]  # fmt: skip
         write_json(out / "results.json", figures)
     return PersonResult(made, learnt, figures, page)
+
+
+def _zero(person: PersonOptions, learning: LearnOptions, out: Path, tell: Tell) -> Zero:
+    """The zero that the source sets, of the detector that is adapted; kept in ``out``."""
+    au = "auto" if person.source_au == "detector" else person.source_au  # its misreading is what is wanted
+    asked = CalibrateOptions(learning.detector, au, person.face, overwrite=True)
+    done = calibrate([Path(person.source)], asked, out)
+    tell(done.text)
+    return done.zero

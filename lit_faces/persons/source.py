@@ -152,7 +152,7 @@ def read_source(
     if is_clip(path):
         return _of_clip(path, faces_of_clip(path, size, face, analyser=analyser), model, read, au, frames)
     sample = source_from_photo(path, size, face, analyser)
-    _check_visible(path, sample, analyser)
+    check_visible(path, sample, analyser)
     found = source_of_faces(collate([sample]), model, read, au, str(path), sample.provenance["sha256"])
     return replace(found, originals=[cut_original(load_photo(path), tuple(sample.provenance["crop"]))])
 
@@ -264,7 +264,7 @@ def _photos_of(folder: Path, size: int, face: int | None, analyser: FaceAnalyser
     for path in photographs_in(folder):
         try:
             sample = source_from_photo(path, size, face, analyser)
-            _check_visible(path, sample, analyser)
+            check_visible(path, sample, analyser)
         except ValueError as error:
             left_out.append(str(error))
         else:
@@ -330,7 +330,7 @@ def _name(photo: FaceBatch, name: str) -> str:
     return (photo.subject[0] if photo.subject else "") or Path(name).stem
 
 
-def _check_visible(path: Path, sample: FaceSample, analyser: FaceAnalyser) -> None:
+def check_visible(path: Path, sample: FaceSample, analyser: FaceAnalyser) -> None:
     """Refuse faces that are covered or turned away so far that dlib guesses."""
     score = float(sample.provenance["score"])
     picture = load_photo(path)

@@ -21,9 +21,10 @@ from torch import Tensor, nn
 from lit_faces.core.facs import AU_INDEX, AU_KEYS, EMOTIONS, MAX_INTENSITY, OCCURRENCE_THRESHOLD
 from lit_faces.core.fields import field
 from lit_faces.core.geometry import mirror_images, resize_images
+from lit_faces.core.orders import OrderedFaces, Orders
 from lit_faces.core.ranks import gather
 from lit_faces.core.sample import FaceBatch
-from lit_faces.core.shipped import initial_weights, weights_path
+from lit_faces.core.shipped import INIT_WORDS, initial_weights, weights_code, weights_path
 from lit_faces.core.weights import check_card, load_state, load_weights, save_weights
 from lit_faces.losses.action_units import (
     masked_bce,
@@ -31,6 +32,7 @@ from lit_faces.losses.action_units import (
     masked_cross_entropy,
     masked_logit_bce,
     masked_mse,
+    masked_order,
     masked_ordinal,
 )
 from lit_faces.metrics.classification import OccurrenceOverAUs, choose_thresholds
@@ -39,7 +41,7 @@ from lit_faces.metrics.means import WeightedMeans
 from lit_faces.metrics.readings import Readings
 from lit_faces.models.backbones import build_backbone
 from lit_faces.models.heads import NUM_EXPRESSIONS, AUHead, Calibration, LogitHead, Prevalence
-from lit_faces.tasks.augmentation import augment_frames
+from lit_faces.tasks.augmentation import augment_frames, augment_strongly
 from lit_faces.tasks.base import FaceTask, quiet_save_hyperparameters
 
 WEIGHTS_FILE = "detector.safetensors"
@@ -85,10 +87,12 @@ class AUDetector(FaceTask):
         weight_occurrence: weight of the cross-entropy of occurrence; of the occurrence head where there is one (rare
             AUs then weigh as much as frequent ones), of the intensity's distance to grade 2 otherwise.
         weight_expression: weight of the cross-entropy of the expression head, rare expressions raised likewise.
+        weight_order: weight of what is known of faces beside each other (``data_modules.mixed`` gives such batches).
         occurrence_head: whether occurrence has a head of its own.
         expression_head: whether expressions are read.
         calibrate: fit scale and thresholds on the validation people after each epoch of a fit.
         augment: change light, place, noise and blur of training pictures, and mirror half of them.
+        strong: with ``augment``, change them as far as photographs of strangers differ.
         channels_last: memory format of the network.
         compile: compile the backbone.
         export: write ``detector.safetensors`` into the run's folder when training ends.
@@ -111,10 +115,12 @@ class AUDetector(FaceTask):
         weight_ordinal: float = 0.0,
         weight_occurrence: float = 0.0,
         weight_expression: float = 0.3,
+        weight_order: float = 0.0,
         occurrence_head: bool = False,
         expression_head: bool = False,
         calibrate: bool = False,
         augment: bool = True,
+        strong: bool = False,
         channels_last: bool = True,
         compile: bool = False,
         export: bool = True,
@@ -124,6 +130,7 @@ class AUDetector(FaceTask):
         quiet_save_hyperparameters(self, inspect.currentframe())
         self.backbone_name, self.backbone_weights, self.drop_rate = backbone, backbone_weights, drop_rate
         self.size, self.augment, self.export = size, augment, export
+        self.change = augment_strongly if strong else augment_frames
         self.lr, self.weight_decay, self.warmup, self.clip = lr, weight_decay, warmup, clip
         self.loss_weights = {
             "mse": weight_mse,
@@ -132,6 +139,7 @@ class AUDetector(FaceTask):
             "occurrence": weight_occurrence,
             "expression": weight_expression if expression_head else 0.0,
         }
+        self.weight_order = weight_order
         self.occurrence_head, self.expression_head, self.calibrate = occurrence_head, expression_head, calibrate
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self.compile_networks = compile
@@ -289,13 +297,20 @@ class AUDetector(FaceTask):
             prevalence.update(functional.one_hot(coded, NUM_EXPRESSIONS))
         return masked_cross_entropy(reading.expression, batch.emotion, prevalence.weights()[0])
 
-    def training_step(self, batch: FaceBatch, batch_idx: int) -> Tensor:
+    def _order_loss(self, intensity: Tensor, orders: Orders) -> Tensor:
+        return masked_order(intensity[orders.lower], intensity[orders.higher], orders.least, orders.most)
+
+    def training_step(self, batch: FaceBatch | OrderedFaces, batch_idx: int) -> Tensor:
         """Augment, predict, and sum the weighted losses."""
+        batch, orders = (batch.faces, batch.orders) if isinstance(batch, OrderedFaces) else (batch, Orders())
         image = batch.image_float()
         if self.augment:
-            image = augment_frames(image, self.step_generator())
-        losses = self.losses(self.read(image), batch)
-        total = torch.stack([self.loss_weights[name] * value for name, value in losses.items()]).sum()
+            image = self.change(image, self.step_generator())
+        reading = self.read(image)
+        losses, weights = self.losses(reading, batch), dict(self.loss_weights)
+        if self.weight_order and len(orders):
+            losses["order"], weights["order"] = self._order_loss(reading.intensity, orders), self.weight_order
+        total = torch.stack([weights[name] * value for name, value in losses.items()]).sum()
         self.count(len(batch))
         if self.batches_seen % self.log_every() == 0:
             self.log_dict({f"train/{k}": v.detach() for k, v in losses.items()}, batch_size=len(batch))
@@ -417,7 +432,19 @@ class AUDetector(FaceTask):
     def on_fit_end(self) -> None:
         """Export the weights with their card."""
         if self.export and self.trainer.is_global_zero and self.trainer.state.status != "interrupted":
-            self.export_weights(Path(self.trainer.default_root_dir) / WEIGHTS_FILE)
+            self.export_weights(Path(self.trainer.default_root_dir) / WEIGHTS_FILE, **self._history())
+
+    def _history(self) -> dict[str, Any]:
+        """For the card: what this training has seen, and what the weights that it began from had."""
+        tell = getattr(getattr(self.trainer, "datamodule", None), "seen", None)
+        seen = [] if tell is None else tell()
+        path = self.starts_from()
+        if path is None:
+            return {"seen": seen}
+        before = {key: value for key, value in load_weights(path)[1].items() if key in ("seen", "began_from")}
+        word = str(self.init)
+        name = word if word in INIT_WORDS["detector"] else weights_code("detector", word)
+        return {"seen": seen, "began_from": {"weights": name, **before}}
 
     def export_weights(self, path: Path | str, half: bool = True, **card: Any) -> Path:
         """Write backbone, heads and calibration as safetensors with a card; ``half`` stores 16-bit floats.

@@ -8,6 +8,7 @@ from lit_faces.losses.action_units import (
     masked_cross_entropy,
     masked_logit_bce,
     masked_mse,
+    masked_order,
     masked_ordinal,
     masked_smooth_l1,
 )
@@ -85,3 +86,22 @@ def test_cross_entropy_of_coded_labels_only():
     label = torch.tensor([0, -1, 2, -1])
     assert torch.allclose(masked_cross_entropy(logits, label), functional.cross_entropy(logits[[0, 2]], label[[0, 2]]))
     assert masked_cross_entropy(logits, torch.full((4,), -1)) == 0
+
+
+@pytest.mark.parametrize(
+    ("difference", "expected"), [(2.0, 0.0), (1.0, 0.0), (3.0, 0.0), (0.5, 0.01), (-1.0, 0.16), (4.0, 0.04)]
+)
+def test_an_order_costs_the_square_of_what_lies_outside_its_bounds(difference, expected):
+    lower, higher = torch.tensor([[0.5]]), torch.tensor([[0.5 + difference]])
+    found = masked_order(lower, higher, torch.tensor([[1.0]]), torch.tensor([[3.0]]))
+    assert float(found) == pytest.approx(expected, abs=1e-6)
+
+
+def test_what_is_not_known_of_an_order_costs_nothing():
+    lower, higher = torch.tensor([[0.0, 0.0, 0.0]]), torch.tensor([[5.0, 0.0, 3.0]], requires_grad=True)
+    least, most = torch.tensor([[1.0, 1.0, NAN]]), torch.tensor([[NAN, NAN, NAN]])
+    found = masked_order(lower, higher, least, most)
+    assert float(found.detach()) == pytest.approx(0.5 * (1 / 5) ** 2)
+    found.backward()
+    assert higher.grad[0, 0] == 0 and higher.grad[0, 2] == 0 and higher.grad[0, 1] < 0
+    assert float(masked_order(lower[:0], higher[:0], least[:0], most[:0])) == 0

@@ -2,7 +2,10 @@ import pytest
 import pytorch_lightning as pl
 import torch
 
-from lit_faces.core.weights import save_weights
+from lit_faces.core.facs import AU_INDEX
+from lit_faces.core.orders import OrderedFaces, Orders
+from lit_faces.core.sample import joined
+from lit_faces.core.weights import load_weights, save_weights
 from lit_faces.tasks.au_detector import WEIGHTS_FILE, AUDetector, load_detector
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -165,3 +168,48 @@ def test_expression_figures_leave_out_what_nobody_showed() -> None:
     assert figures["test/expression/accuracy"] == pytest.approx(7 / 8)
     assert figures["test/expression/recall/mean"] == pytest.approx((0.75 + 1) / 2)
     assert "test/expression/recall/fear" not in figures and expression_figures(torch.zeros(8, 8)) == {}
+
+
+def test_orders_move_a_smile_above_the_same_persons_rest(tmp_path, faces):
+    rest, smile = faces(8, 0), faces(8, 1)
+    smile.image[:, :, 18:26] = 255  # what can be seen of it
+    both = joined(rest, smile)
+    both.au_intensity[:], both.au_occurrence[:] = float("nan"), float("nan")
+    least, most = torch.full((8, 19), float("nan")), torch.full((8, 19), float("nan"))
+    least[:, AU_INDEX[12]], most[:, AU_INDEX[12]] = 2.5, 3.5
+    batch = OrderedFaces(both, Orders(torch.arange(8), 8 + torch.arange(8), least, most))
+    task = build(augment=False, lr=3e-3, weight_order=4.0)
+    run = trainer(tmp_path, limit_val_batches=0)
+    run.fit(task, torch.utils.data.DataLoader([batch] * 60, batch_size=None))
+    assert float(run.callback_metrics["train/order"]) < 0.02
+    found = task.predict_au(smile.image) - task.predict_au(rest.image)
+    assert 2.0 < float(found[:, AU_INDEX[12]].mean()) < 4.0
+    assert run.callback_metrics["train/mse"] == 0  # nothing is coded
+
+
+def test_orders_without_a_weight_are_left_out(tmp_path, frame_loader, faces):
+    batch = OrderedFaces(
+        faces(4, 0), Orders(torch.tensor([0]), torch.tensor([1]), torch.ones(1, 19), torch.ones(1, 19))
+    )
+    run = trainer(tmp_path, limit_val_batches=0, log_every_n_steps=1)
+    run.fit(build(strong=True), torch.utils.data.DataLoader([batch], batch_size=None))
+    assert "train/mse" in run.callback_metrics and "train/order" not in run.callback_metrics
+
+
+def test_the_card_tells_the_whole_history(tmp_path, frame_loader):
+    class Data(pl.LightningDataModule):
+        def __init__(self, what):
+            super().__init__()
+            self.what = what
+
+        def train_dataloader(self):
+            return frame_loader(2)
+
+        def seen(self):
+            return [{"what": self.what}]
+
+    for name, init in (("first", None), ("second", str(tmp_path / "first" / WEIGHTS_FILE))):
+        trainer(tmp_path / name, limit_val_batches=0).fit(build(init=init), datamodule=Data(name))
+    card = load_weights(tmp_path / "second" / WEIGHTS_FILE)[1]
+    assert card["seen"] == [{"what": "second"}] and card["began_from"]["seen"] == [{"what": "first"}]
+    assert card["began_from"]["weights"].startswith("weights-") and "tmp" not in str(card["began_from"])

@@ -1,0 +1,1 @@
+"""From videos, photos and cameras to tables of Action Units: tracking, reading, formats."""

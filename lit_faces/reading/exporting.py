@@ -1,0 +1,173 @@
+"""A detector as a file that runs without lit_faces: ONNX, TorchScript or torch.export, with a description beside it.
+
+    crop float32 (B, 3, S, S), RGB, 0..255  ->  intensity (B, 19), occurrence (B, 19), expression (B, 8)
+
+Normalisation, calibration and the person's zero are inside; finding and aligning the face is not, and the description
+says how it is done.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from lit_faces.core.alignment import SIDE_PER_EYES, SIDE_PER_FACE
+from lit_faces.core.facs import AU_KEYS, EMOTIONS, MAX_INTENSITY
+from lit_faces.core.files import replacing
+from lit_faces.core.options import one_of, option
+from lit_faces.core.shipped import DETECTOR_HELP, weights_code
+from lit_faces.reports.results import write_json
+from lit_faces.tasks.au_detector import AUDetector, load_detector
+
+KINDS = {"onnx": ".onnx", "torchscript": ".pt", "torch.export": ".pt2"}
+OUTPUTS = ("intensity", "occurrence", "expression")
+TOLERANCE = 1e-4  # largest difference to the detector that is let through
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """What is exported; each field's help says what it is."""
+
+    detector: str = option("generic", DETECTOR_HELP)
+    to: str = option("onnx", f"what for: {', '.join(KINDS)}")
+    zero: str = option("none", "the person's zero, folded in: none, a resting PHOTO, a .json")
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be.
+
+        Raises:
+            ValueError: names the option.
+        """
+        one_of("to", self.to, list(KINDS))
+        if self.zero == "auto":
+            raise ValueError("--zero auto: is of a clip; export takes a resting photo or a .json")
+
+
+class Portable(nn.Module):
+    """All that is done to an aligned crop, in one module.
+
+    Args:
+        detector: whose networks it holds.
+        zero: float (19,), taken off the calibrated intensities.
+    """
+
+    zero: Tensor
+
+    def __init__(self, detector: AUDetector, zero: NDArray[np.float32] | None = None) -> None:
+        super().__init__()
+        self.backbone, self.head, self.calibration = detector.backbone, detector.head, detector.calibration
+        self.occurrence, self.expression = detector.occurrence, detector.expression
+        self.register_buffer("zero", torch.zeros(len(AU_KEYS)) if zero is None else torch.from_numpy(zero))
+
+    def forward(self, crop: Tensor) -> tuple[Tensor, ...]:
+        """Crops float (B, 3, S, S), 0..255, to intensities and the probabilities of the heads that there are."""
+        features = self.backbone(crop / 127.5 - 1.0)
+        intensity = (self.calibration(self.head(features)) - self.zero).clamp(0.0, MAX_INTENSITY)
+        found = [intensity]
+        if self.occurrence is not None:
+            found.append(self.occurrence(features).sigmoid())
+        if self.expression is not None:
+            found.append(self.expression(features).softmax(1))
+        return tuple(found)
+
+
+def export(options: ExportOptions, out: Path, zero: NDArray[np.float32] | None = None) -> tuple[Path, float]:
+    """Write the file, run it on made crops, and write ``NAME.json`` beside it.
+
+    Args:
+        options: what.
+        out: file; the kind's ending is added where it has another.
+        zero: float32 (19,), see :class:`Portable`.
+
+    Returns:
+        The file, and the largest difference to the detector.
+
+    Raises:
+        ModuleNotFoundError: ``onnx`` is not installed.
+        ValueError: no such detector; the file gives other results.
+        OSError: it cannot be written.
+    """
+    detector = load_detector(options.detector)
+    model = Portable(detector, zero).eval()
+    crops = torch.rand(5, 3, detector.size, detector.size, generator=torch.Generator().manual_seed(0)) * 255
+    path = out if out.suffix == KINDS[options.to] else out.with_name(out.name + KINDS[options.to])
+    heads = [getattr(detector, name) for name in OUTPUTS[1:]]
+    names = [OUTPUTS[0], *(name for name, head in zip(OUTPUTS[1:], heads) if head is not None)]
+    with replacing(path) as temporary, torch.inference_mode(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of torch about its own exporters
+        run = _WRITERS[options.to](model, crops, temporary, names)
+        expected, found = model(crops), run(crops)
+        worst = max(float((one - other).abs().max()) for one, other in zip(expected, found))
+        if not worst <= TOLERANCE:
+            raise ValueError(f"{path}: gives results that are {worst:.2g} off; nothing was written; use another --to")
+    write_json(path.with_suffix(".json"), _description(detector, options, names, zero))
+    return path, worst
+
+
+def _description(
+    detector: AUDetector, options: ExportOptions, names: list[str], zero: NDArray[np.float32] | None
+) -> dict[str, Any]:
+    threshold = [round(float(value), 5) for value in detector.calibration.threshold]
+    return {
+        "detector": weights_code("detector", options.detector),
+        "input": {"name": "crop", "type": "float32", "shape": ["batch", 3, detector.size, detector.size]},
+        "input_is": "RGB, 0 to 255, an aligned crop; normalised inside",
+        "alignment": {
+            "landmarks": "68 (iBUG order), pixels of the picture, (0, 0) the centre of the top-left pixel",
+            "eyes": "middle of the means of points 36-41 and 42-47",
+            "mouth": "mean of points 48-59",
+            "centre": "middle between eyes and mouth",
+            "side": f"the larger of {SIDE_PER_EYES} times the distance of points 36 and 45, and {SIDE_PER_FACE} times "
+            "that of eyes and mouth",
+            "crop": "the upright square around the centre, border replicated, resized with antialiasing",
+            "code": "lit_faces.core.alignment.align_crop",
+        },
+        "outputs": names,
+        "aus": list(AU_KEYS),
+        "expressions": list(EMOTIONS),
+        "present_from": {"of": "occurrence" if "occurrence" in names else "intensity", "threshold": threshold},
+        "zero": None if zero is None else dict(zip(AU_KEYS, (round(float(value), 4) for value in zero))),
+    }
+
+
+Run = Callable[[Tensor], tuple[Tensor, ...]]
+
+
+def _torchscript(model: Portable, crops: Tensor, path: Path, names: list[str]) -> Run:
+    torch.jit.save(torch.jit.trace(model, crops[:2], check_trace=False), str(path))
+    return torch.jit.load(str(path))
+
+
+def _exported(model: Portable, crops: Tensor, path: Path, names: list[str]) -> Run:
+    batch = torch.export.Dim("batch", min=1, max=4096)
+    torch.export.save(torch.export.export(model, (crops[:2],), dynamic_shapes={"crop": {0: batch}}), str(path))
+    return torch.export.load(str(path)).module()
+
+
+def _onnx(model: Portable, crops: Tensor, path: Path, names: list[str]) -> Run:
+    try:
+        import onnxruntime
+        import onnxscript  # noqa: F401  # what torch's exporter needs
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(f"--to onnx needs {error.name}: pip install 'lit_faces[onnx]'") from error
+    torch.onnx.export(
+        model, (crops[:2],), str(path), input_names=["crop"], output_names=names, dynamo=True, verbose=False,
+        dynamic_shapes={"crop": {0: torch.export.Dim("batch", min=1, max=4096)}}, external_data=False,
+    )  # fmt: skip
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    return lambda batch: tuple(torch.from_numpy(one) for one in session.run(None, {"crop": batch.numpy()}))
+
+
+_WRITERS: dict[str, Callable[[Portable, Tensor, Path, list[str]], Run]] = {
+    "onnx": _onnx,
+    "torchscript": _torchscript,
+    "torch.export": _exported,
+}

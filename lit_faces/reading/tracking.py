@@ -1,0 +1,227 @@
+"""Faces followed from frame to frame: detection, which is dear, takes place only where following needs it.
+
+==========================  ===========================================================================================
+when                        what
+==========================  ===========================================================================================
+every frame                 landmarks from those of the last frame (:mod:`lit_faces.reading.refining`)
+every few frames, on doubt  dlib's detector on the small part of the picture around the face: still a face?
+every half second, a cut    the detector on the whole picture: somebody new?
+two faces that overlap      each is looked at in every frame; once apart, embeddings say who is who
+==========================  ===========================================================================================
+
+A face that comes in is therefore seen half a second later at most, one that goes is given up after a few frames.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lit_faces.core.clips import CUT, colour_histogram, correlation, overlap
+from lit_faces.core.landmarks import Box, FaceAnalyser
+from lit_faces.core.photos import SURE_SCORE
+from lit_faces.reading.people import People
+from lit_faces.reading.refining import Window, box_corners, box_of, corners_of, frame_of, refine
+
+_EMPTY_S = 0.1  # seconds between detections where there is no face
+_THOROUGH = 4  # each so many detections on the whole picture look for small faces too
+_SMALL = 800  # pixels: in larger pictures small faces are not looked for
+_LOOK_EVERY = 6  # frames between looks at a face that is followed
+_FACE_PIXELS, _FACE_LARGEST = 90, 110  # width of the face in the part that is looked at: dlib's detector knows 80
+_JUMP, _GROWTH = 0.12, 1.25  # of a face between frames, in units of its crop: beyond it, doubt
+_TOUCH, _SAME = 0.1, 0.55  # overlap of two boxes: they cross; they are one face
+_MATCH = 0.3  # overlap of a detection with a face that is followed
+_LEAST = 24.0  # pixels, side of the crop: smaller faces are not followed
+
+
+@dataclass(eq=False)
+class Track:
+    """A face that is followed.
+
+    Attributes:
+        person: number in :class:`People`.
+        points: landmarks in the last frame, float32 (68, 2).
+        score: of dlib's detector, when it last looked.
+        looked: frames since then.
+        crossing: whether the face overlaps another one, so that who it is must be asked again.
+    """
+
+    person: int
+    points: NDArray[np.float32]
+    score: float
+    looked: int = 0
+    crossing: bool = False
+
+    @property
+    def box(self) -> Box:
+        """As dlib's detector would frame it."""
+        return box_of(self.points, self.score)
+
+
+class FaceTracker:
+    """Follow all faces of a video.
+
+    Args:
+        detect_every_s: seconds between detections on the whole picture; 0 detects in every frame.
+        analyser: dlib's models.
+    """
+
+    def __init__(self, detect_every_s: float = 0.5, analyser: FaceAnalyser | None = None) -> None:
+        self.detect_every_s = detect_every_s
+        self.analyser = FaceAnalyser() if analyser is None else analyser
+        self.people = People()
+        self.tracks: list[Track] = []
+        self._histogram: NDArray[np.floating] | None = None
+        self._detected_at = -np.inf
+        self._detections = 0
+
+    def see(self, picture: NDArray[np.uint8], seconds: float) -> list[Track]:
+        """The faces of the next frame, by person.
+
+        Args:
+            picture: uint8 (H, W, 3), RGB.
+            seconds: when it is shown.
+        """
+        cut = self._is_cut(picture)
+        if cut:
+            self.tracks = []
+        if self.detect_every_s > 0:
+            self.tracks = [track for track in self.tracks if self._follow(track, picture)]
+            self._one_each()
+        pause = self.detect_every_s if self.tracks else min(_EMPTY_S, self.detect_every_s)
+        if cut or seconds - self._detected_at >= pause - 1e-6:
+            self._detect(picture, seconds)
+        self._untangle(picture)
+        return sorted(self.tracks, key=lambda track: track.person)
+
+    def lose(self) -> None:
+        """A frame could not be decoded: what follows may be elsewhere."""
+        self._detected_at = -np.inf
+
+    # -- following ---------------------------------------------------------------------------------------------------
+
+    def _follow(self, track: Track, picture: NDArray[np.uint8]) -> bool:
+        """Move a track on; False where the face is lost."""
+        before = frame_of(track.points)
+        points = refine(picture, box_corners(track.points), self.analyser, detected=False)
+        after = frame_of(points)
+        track.looked += 1
+        height, width = picture.shape[:2]
+        if not (after[2] >= _LEAST and 0 <= after[0] < width and 0 <= after[1] < height):
+            return False
+        jump = np.hypot(after[0] - before[0], after[1] - before[1]) / before[2]
+        growth = max(after[2] / before[2], before[2] / after[2])
+        track.points = points
+        if jump > _JUMP or growth > _GROWTH or track.crossing or track.looked >= _LOOK_EVERY:
+            return self._look(track, picture)
+        return True
+
+    def _look(self, track: Track, picture: NDArray[np.uint8]) -> bool:
+        """Ask the detector whether there is a face where the track is; follow what it sees."""
+        corners = box_corners(track.points)
+        window = Window(picture, corners, _FACE_PIXELS, _FACE_LARGEST)
+        seen = []
+        for box in self.analyser.detect(window.image, 0, retry=False):
+            found = window.outside(np.array([[box.left, box.top], [box.right, box.bottom]], float))
+            place = _box(found, box.score)
+            if box.score >= 0.0 and overlap(place, track.box) > _MATCH:
+                seen.append((overlap(place, track.box), box.score, found))
+        track.looked = 0
+        if not seen:
+            return False
+        shared, score, found = max(seen, key=lambda one: one[0])
+        track.score = score
+        if shared < 0.5:  # the face has slipped
+            track.points = refine(picture, found, self.analyser)
+        return True
+
+    def _one_each(self) -> None:
+        """Of tracks that have come to lie on one face, the surer one stays."""
+        kept: list[Track] = []
+        for track in sorted(self.tracks, key=lambda one: -one.score):
+            others = [overlap(track.box, other.box) for other in kept]
+            if max(others, default=0.0) < _SAME:
+                kept.append(track)
+            else:
+                kept[int(np.argmax(others))].crossing = True  # whose face it is must be asked
+        self.tracks = kept
+
+    def _untangle(self, picture: NDArray[np.uint8]) -> None:
+        """Faces that crossed and are apart again: who is who?"""
+        touching = [any(overlap(a.box, b.box) > _TOUCH for b in self.tracks if b is not a) for a in self.tracks]
+        apart = [track for track, now in zip(self.tracks, touching) if track.crossing and not now]
+        for track, now in zip(self.tracks, touching):
+            track.crossing = track.crossing or now
+        if not apart:
+            return
+        taken = {track.person for track in self.tracks if track not in apart}
+        faces = [self.analyser.embedding(picture, track.points) for track in apart]
+        nearest = [min(self.people.distances(face), default=np.inf) for face in faces]
+        for number in np.argsort(nearest).tolist():  # the surest first
+            apart[number].person = self.people.recognise(faces[number], taken)
+            apart[number].crossing = False
+            taken.add(apart[number].person)
+
+    # -- detecting ---------------------------------------------------------------------------------------------------
+
+    def _is_cut(self, picture: NDArray[np.uint8]) -> bool:
+        histogram = colour_histogram(picture)
+        before, self._histogram = self._histogram, histogram
+        return before is not None and correlation(before, histogram) < CUT
+
+    def _detect(self, picture: NDArray[np.uint8], seconds: float) -> None:
+        """Look at the whole picture: confirm who is followed, welcome who is new."""
+        self._detected_at = seconds
+        thorough = self._detections % _THOROUGH == 0
+        self._detections += 1
+        upsample = 1 if thorough and max(picture.shape) <= _SMALL else 0
+        boxes = [box for box in self.analyser.detect(picture, upsample, thorough) if box.score >= SURE_SCORE]
+        free = list(self.tracks)
+        for box in boxes:
+            same = max(free, key=lambda track: overlap(track.box, box), default=None)
+            if same is not None and overlap(same.box, box) > _MATCH:
+                free.remove(same)
+                same.score, same.looked = box.score, 0
+                if self.detect_every_s == 0:
+                    same.points = refine(picture, corners_of(box), self.analyser)
+            elif not any(overlap(track.box, box) > _MATCH for track in self.tracks):
+                self._welcome(picture, box)
+        if self.detect_every_s == 0:
+            self.tracks = [track for track in self.tracks if track not in free]
+
+    def _welcome(self, picture: NDArray[np.uint8], box: Box) -> None:
+        points = refine(picture, corners_of(box), self.analyser)
+        if frame_of(points)[2] < _LEAST:
+            return
+        face = self.analyser.embedding(picture, points)
+        person = self.people.recognise(face, {track.person for track in self.tracks})
+        self.tracks.append(Track(person, points, box.score))
+
+    # -- going on later ----------------------------------------------------------------------------------------------
+
+    def state(self) -> dict[str, Any]:
+        """All that :meth:`restore` needs to go on as if nothing had been; JSON."""
+        return {
+            "people": self.people.state(),
+            "tracks": [{**vars(track), "points": track.points.tolist()} for track in self.tracks],
+            "histogram": None if self._histogram is None else self._histogram.tolist(),
+            "detected_at": None if np.isinf(self._detected_at) else self._detected_at,
+            "detections": self._detections,
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on where another tracker stood."""
+        self.people.restore(state["people"])
+        self.tracks = [Track(**{**one, "points": np.array(one["points"], np.float32)}) for one in state["tracks"]]
+        histogram, detected = state["histogram"], state["detected_at"]
+        self._histogram = None if histogram is None else np.array(histogram)
+        self._detected_at = -np.inf if detected is None else detected
+        self._detections = state["detections"]
+
+
+def _box(corners: NDArray[np.float64], score: float) -> Box:
+    (left, top), (right, bottom) = np.rint(corners).astype(int).tolist()
+    return Box(left, top, right, bottom, score)

@@ -1,0 +1,84 @@
+"""Three lines of Python: any kind of picture in, named intensities out."""
+
+import subprocess
+import sys
+
+import clips
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import lit_faces
+from lit_faces import api
+
+
+@pytest.fixture(scope="module")
+def detector():
+    return lit_faces.load("generic")
+
+
+def test_paths_arrays_tensors_and_lists_are_read_alike(detector, people, tmp_path):
+    picture = clips.stage([(people[0, 5], 150)])
+    Image.fromarray(picture).save(tmp_path / "anna.png")
+    found = detector(str(tmp_path / "anna.png"))
+    assert found.intensity["AU12"] > 2 and found.present["AU12"] == 1 and set(found.expression) >= {"happiness"}
+    tensor = torch.from_numpy(picture).permute(2, 0, 1)
+    for same in (detector(picture), detector(tensor), detector(tmp_path / "anna.png")):
+        assert same.intensity == found.intensity
+    several = detector([tmp_path / "anna.png", picture, tensor[None]])
+    assert several.intensity["AU12"] == pytest.approx([found.intensity["AU12"]] * 3)
+    assert "detected and aligned" in repr(found) and "AU12" in repr(found)
+
+
+def test_a_table(detector, people):
+    pandas = pytest.importorskip("pandas")
+    table = detector(clips.stage([(people[0, 0], 0), (people[1, 5], 300)])).to_frame()
+    assert isinstance(table, pandas.DataFrame) and list(table["face_id"]) == [0, 1]
+    assert table["AU12"][1] > 2 > table["AU12"][0]
+
+
+def test_without_a_face_nothing_is_known(detector):
+    found = detector(clips.stage([]))
+    assert len(found) == 1 and found.faces == [] and np.isnan(found.intensity["AU12"])
+
+
+def test_aligned_crops_have_a_method_of_their_own(detector, people):
+    from lit_faces.core.alignment import align_crop
+
+    picture = clips.stage([(people[0, 5], 150)])
+    found = detector(picture)
+    crop = align_crop(picture, found[0].landmarks, 128)[0]
+    assert detector.crops(crop).intensity["AU12"] == pytest.approx(found.intensity["AU12"], abs=1e-4)
+
+
+@pytest.mark.parametrize("wrong", [np.zeros((3, 64, 64), np.uint8), np.zeros((64, 64, 3)), torch.zeros(3, 64, 64)])
+def test_other_arrays_are_refused(detector, wrong):
+    with pytest.raises(ValueError, match=r"picture: expected a uint8 .*, RGB, got "):
+        detector(wrong)
+
+
+def test_a_personal_folder_is_a_detector(tmp_path):
+    from lit_faces.core.shipped import GENERIC, weights_path
+
+    (tmp_path / "anna" / "detector").mkdir(parents=True)
+    (tmp_path / "anna" / "detector" / "detector.safetensors").symlink_to(GENERIC)
+    assert weights_path("detector", tmp_path / "anna").name == "detector.safetensors"
+    assert api.load(tmp_path / "anna").network.size == 128
+    with pytest.raises(FileNotFoundError):
+        api.load(tmp_path / "ben")
+
+
+def test_importing_is_quick_and_takes_nothing_heavy():
+    said = "import sys, lit_faces; print(sorted({'torch', 'numpy', 'cv2', 'dlib'} & set(sys.modules)))"
+    assert (
+        subprocess.run([sys.executable, "-c", said], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+    )
+
+
+def test_the_functions_do_not_hide_the_commands():
+    import lit_faces.generate
+    import lit_faces.personalise
+
+    assert callable(lit_faces.generate.main) and callable(lit_faces.personalise.main)
+    assert api.generate.__module__ == api.personalise.__module__ == "lit_faces.api"

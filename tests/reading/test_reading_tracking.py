@@ -1,0 +1,78 @@
+"""Following faces: who is who over crossings, cuts and absences, and how little is detected."""
+
+import clips
+import numpy as np
+import pytest
+
+from lit_faces.core.landmarks import FaceAnalyser
+from lit_faces.reading.refining import box_corners, corners_of, frame_of, refine
+from lit_faces.reading.sources import video_shots
+from lit_faces.reading.tracking import FaceTracker
+
+
+def seen(path, tracker):
+    """Person and x of the face, of each frame."""
+    found = []
+    for shot in video_shots(path):
+        tracks = tracker.see(shot.picture, shot.seconds)
+        found.append({track.person: frame_of(track.points)[0] for track in tracks})
+    return found
+
+
+@pytest.fixture(scope="module")
+def followed(story, analyser):
+    return seen(story[0], FaceTracker(analyser=analyser))
+
+
+def test_people_who_cross_keep_their_ids(followed):
+    assert sorted(followed[0]) == [0, 1] and sorted(followed[15]) == [0, 1]
+    first = min(followed[0], key=followed[0].get)
+    assert followed[15][first] > followed[15][1 - first] + 100, "who was left is right, and has kept the id"
+
+
+def test_a_cut_an_empty_stretch_and_a_return(followed):
+    left = min(followed[0], key=followed[0].get)
+    assert all(list(frame) == [1 - left] for frame in followed[16:22]), "after the cut the person in front alone"
+    assert all(frame == {} for frame in followed[22:30])
+    assert all(list(frame) == [left] for frame in followed[31:36]), "who comes back has the old id"
+
+
+def test_detection_takes_place_only_where_it_is_needed(people, analyser, tmp_path):
+    class Counting(FaceAnalyser):
+        whole = 0
+
+        def detect(self, image, upsample=1, retry=True):
+            self.whole += image.shape[:2] == (clips.HIGH, clips.WIDE)
+            return super().detect(image, upsample, retry)
+
+    frames = [clips.stage([(people[0, k % 6], 100 + k)]) for k in range(12)]
+    path = clips.write(tmp_path / "one.webm", frames, 12.0)
+    counting = Counting()
+    assert all(list(frame) == [0] for frame in seen(path, FaceTracker(analyser=counting)))
+    assert counting.whole == 2, "at the start and after half a second"
+    every = Counting()
+    assert len(seen(path, FaceTracker(0.0, every))) == every.whole == 12
+
+
+def test_a_tracker_goes_on_as_if_nothing_had_been(story, analyser, followed):
+    import json
+
+    tracker = FaceTracker(analyser=analyser)
+    found = []
+    for shot in video_shots(story[0]):
+        if shot.number in (5, 12, 25):
+            state = json.loads(json.dumps(tracker.state()))
+            tracker = FaceTracker(analyser=analyser)
+            tracker.restore(state)
+        found.append({t.person: frame_of(t.points)[0] for t in tracker.see(shot.picture, shot.seconds)})
+    assert found == followed
+
+
+def test_followed_and_detected_landmarks_agree(people, analyser):
+    before, after = clips.stage([(people[0, 0], 150)]), clips.stage([(people[0, 1], 156)])
+    last = refine(before, corners_of(analyser.detect(before)[0]), analyser)
+    followed = refine(after, box_corners(last), analyser)
+    detected = refine(after, corners_of(analyser.detect(after)[0]), analyser)
+    side = frame_of(detected)[2]
+    assert np.abs(followed - detected).mean() < 0.01 * side
+    assert frame_of(followed)[0] - frame_of(last)[0] == pytest.approx(6, abs=2.0)

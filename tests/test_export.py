@@ -1,0 +1,57 @@
+"""A detector as a file of its own: it gives what the detector gives, and says how to use it."""
+
+import importlib.util
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from lit_faces.core.facs import AU_INDEX
+from lit_faces.export import main
+from lit_faces.reading.exporting import KINDS
+from lit_faces.tasks.au_detector import load_detector
+
+
+@pytest.fixture(scope="module")
+def crops():
+    return torch.randint(0, 256, (3, 3, 128, 128), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+
+
+def run(path, kind, crops):
+    if kind == "torchscript":
+        return torch.jit.load(str(path))(crops)
+    if kind == "torch.export":
+        return torch.export.load(str(path)).module()(crops)
+    import onnxruntime
+
+    return [torch.from_numpy(one) for one in onnxruntime.InferenceSession(str(path)).run(None, {"crop": crops.numpy()})]
+
+
+@pytest.mark.parametrize("kind", list(KINDS))
+def test_the_file_reads_as_the_detector_less_the_zero(tmp_path, crops, kind):
+    if kind == "onnx" and not all(map(importlib.util.find_spec, ("onnxruntime", "onnxscript"))):
+        pytest.skip("needs lit_faces[onnx]")
+    (tmp_path / "zero.json").write_text('{"AU06": 0.5}')
+    out = tmp_path / f"generic{KINDS[kind]}"
+    assert main(["--to", kind, "--out", str(out), "--zero", str(tmp_path / "zero.json")]) == 0
+    detector = load_detector("generic")
+    reading = detector.predict(crops)
+    intensity = reading.intensity.clone()
+    intensity[:, AU_INDEX[6]] = (intensity[:, AU_INDEX[6]] - 0.5).clamp_min(0)
+    found = run(out, kind, crops.float())
+    for one, other in zip(found, (intensity, reading.occurrence.sigmoid(), reading.expression.softmax(1)), strict=True):
+        assert torch.allclose(one, other, atol=1e-4)
+    said = json.loads(out.with_suffix(".json").read_text())
+    assert said["input"]["shape"] == ["batch", 3, 128, 128] and said["zero"]["AU06"] == 0.5
+    assert said["outputs"] == ["intensity", "occurrence", "expression"]
+    present = (found[1].numpy() >= np.array(said["present_from"]["threshold"])).astype(float)
+    assert np.array_equal(present, detector.occurs(reading).numpy())
+
+
+def test_what_is_missing_is_said(tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "onnxruntime", None)
+    assert main(["--out", str(tmp_path / "a.onnx")]) == 2
+    assert "pip install 'lit_faces[onnx]'" in capsys.readouterr().err and not list(tmp_path.iterdir())
+    assert main(["--to", "coreml", "--out", str(tmp_path / "a")]) == 2
+    assert main(["--to", "onnx", "--zero", "auto", "--out", str(tmp_path / "a")]) == 2
