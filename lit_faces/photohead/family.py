@@ -76,6 +76,10 @@ class PhotoFamily:
             )
         return self.people[number % len(self.people)]
 
+    def source_of(self, subject: int, pose: Tensor) -> str:
+        """SHA-256 of the photograph that a subject in a pose (3,) is made from."""
+        return self.person(subject).nearest(pose).sha256
+
     def table(self) -> tuple[tuple[str, ...], list[dict[str, str]]]:
         """Columns and rows on the people: subject, photographs, and what a table beside them said."""
         extra = dict.fromkeys(column for person in self.people for column in person.about)
