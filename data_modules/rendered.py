@@ -185,6 +185,11 @@ class RenderedFaces(FaceDataModule):
             raise ValueError("augment is for mode 'frames': a pair must be two pictures of one person in one light")
         if not 0 <= poses <= frames:
             raise ValueError(f"poses must be in 0..frames ({frames}), got {poses}")
+        if head.startswith("photo:"):
+            raise ValueError(
+                f"head {head!r}: the people of a folder are few, and the same in every split; render them once with "
+                "`python -m lit_faces.render set --head photo:DIR`, and train on that set (`prepare folder`)"
+            )
         if size < 32:
             raise ValueError(f"size must be at least 32 pixels, got {size}")
         self.mode, self.counts, self.scenes, self.augment = mode, counts, scenes, augment

@@ -42,7 +42,8 @@ def run(*words):
 
 
 def test_a_photo_becomes_a_set_and_goes_on(photos, tmp_path, capsys):
-    words = (photos / "anna.png", "--out", tmp_path / "set", "--n", 10, "--attempts", 2, "--jobs", 1, "--seed", 3)
+    words = (photos / "anna.png", "--size", 128, "--out", tmp_path / "set", "--n", 10, "--attempts", 2)
+    words += ("--jobs", 1, "--seed", 3)
     assert run(*words) == 0
     said = capsys.readouterr().out
     assert "AUs of the source" in said and "of 10 pictures kept" in said and "report.html" in said

@@ -20,7 +20,9 @@ def folder(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp(SECRET)
     small = SmallPerson.write(root, SECRET)
     tracked = ("--wandb", "offline")
-    assert run("generate", small.generate(root / f"{SECRET}_set", *tracked, photo=SECRET)) == 0
+    assert (
+        run("generate", small.generate(root / f"{SECRET}_set", *tracked, "--generator", "photohead", photo=SECRET)) == 0
+    )
     learning = ("--person", str(root / f"{SECRET}_set"), *tracked, "--held-out", "0")
     assert run("adapt", small.adapt(root / f"{SECRET}_detector", *learning)) == 0
     both = small.personalise(root / f"{SECRET}_all", *tracked, "--generator", str(weights()), photo=SECRET)

@@ -245,8 +245,11 @@ def _start_worker(parent: int, source: PersonSource, plan: Plan, settings: Setti
     import threading
     import time
 
+    import cv2
+
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent tells us
     torch.set_num_threads(1)
+    cv2.setNumThreads(1)
 
     def watch() -> None:
         while os.getppid() == parent:

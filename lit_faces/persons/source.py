@@ -255,20 +255,20 @@ def _best(seen: _Seen, most: int) -> list[int]:
 
 
 def _photos_of(folder: Path, size: int, face: int | None, analyser: FaceAnalyser) -> tuple[list[FaceSample], list[str]]:
-    """The photos of a folder that show a whole face, and why others do not.
+    """The photos of a folder that show a whole face, and why others do not; a manifest holds no file's name.
 
     Raises:
         ValueError: there is none.
     """
-    samples, left_out = [], []
-    for path in photographs_in(folder):
+    samples, left_out = [], list[str]()
+    for number, path in enumerate(photographs_in(folder), 1):
         try:
             sample = source_from_photo(path, size, face, analyser)
             check_visible(path, sample, analyser)
         except ValueError as error:
-            left_out.append(str(error))
+            left_out.append(f"photo {number}: {str(error).removeprefix(f'{path}: ')}")
         else:
-            samples.append(replace(sample, subject=path.name))
+            samples.append(replace(sample, subject=path.name, frame=number))
     if not samples:
         raise ValueError(f"{folder}: no photo in this folder can be used; {left_out[0] if left_out else 'it has none'}")
     return samples, left_out
@@ -305,8 +305,8 @@ def _of_photos(
     used = [by_name[name] for name in faces.subject]
     sha = hashlib.sha256("".join(sorted(sample.provenance["sha256"] for sample in samples)).encode()).hexdigest()
     notes = [
-        f"{len(seen.fits)} of {len(samples) + len(left_out)} photos were used for the identity; sources: "
-        + ", ".join(sample.provenance["photo"] for sample in used),
+        f"{len(seen.fits)} of {len(samples) + len(left_out)} photos were used for the identity; sources: photos "
+        f"{', '.join(str(sample.frame) for sample in used)} in the order of their names",
         au_note(seen.level[chosen[0]], float(seen.neutral[chosen[0]]), au),
         *(f"left out: {reason}" for reason in left_out[:3]),
     ]

@@ -76,11 +76,19 @@ class PhotoFamily:
             )
         return self.people[number % len(self.people)]
 
+    def source_of(self, subject: int, pose: Tensor) -> str:
+        """SHA-256 of the photograph that a subject in a pose (3,) is made from."""
+        return self.person(subject).nearest(pose).sha256
+
     def table(self) -> tuple[tuple[str, ...], list[dict[str, str]]]:
         """Columns and rows on the people: subject, photographs, and what a table beside them said."""
         extra = dict.fromkeys(column for person in self.people for column in person.about)
         rows = [
-            {"subject": f"{self.prefix}{one.name}", "photographs": ";".join(p.path.name for p in one.portraits), **one.about}
+            {
+                "subject": f"{self.prefix}{one.name}",
+                "photographs": ";".join(p.path.name for p in one.portraits),
+                **one.about,
+            }
             for one in self.people
         ]
         return ("subject", "photographs", *extra), rows

@@ -73,6 +73,9 @@ class Painter(Protocol):
     def names(self, subjects: Tensor) -> list[str]:
         """Names of subject numbers (B,)."""
 
+    def source_of(self, subject: int, pose: Tensor) -> str:
+        """SHA-256 of what a picture of a subject in a pose (3,) is made from: it goes into the picture's file."""
+
     def table(self) -> tuple[tuple[str, ...], list[dict[str, str]]]:
         """Columns and rows that say who the people are."""
 

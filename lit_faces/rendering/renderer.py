@@ -73,6 +73,8 @@ class FaceRenderer:
         keep_freed_memory()
         self.focus_aus, self.yaw_limit = tuple(focus_aus), yaw_limit
         self.head: Head | Painter = build_head(head, size, self.device)
+        if isinstance(self.head, Painter):  # which draws on the processor
+            self.device = torch.device("cpu")
 
     @torch.no_grad()
     def render(

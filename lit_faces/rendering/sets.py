@@ -13,6 +13,7 @@ from tqdm import tqdm
 from lit_faces.core.csv_files import csv_bytes, read_own
 from lit_faces.core.facs import AUS, EMOTIONS
 from lit_faces.core.files import locked, remove_stale, replace_file, replacing
+from lit_faces.core.provenance import generated_png
 from lit_faces.core.sample import FaceBatch
 from lit_faces.rendering.heads import Painter
 from lit_faces.rendering.renderer import RENDER_VERSION, FaceRenderer
@@ -50,6 +51,14 @@ def _png(image: torch.Tensor) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(image.permute(1, 2, 0).cpu().numpy()).save(buffer, "PNG")
     return buffer.getvalue()
+
+
+def _file(renderer: FaceRenderer, batch: FaceBatch, row: int, subject: int) -> bytes:
+    """A picture as PNG; of a real person's photograph it says that it is none."""
+    if not isinstance(renderer.head, Painter):
+        return _png(batch.image[row])
+    source = renderer.head.source_of(subject, batch.pose[row])
+    return generated_png(batch.image[row], source, {"generated": True, "source": batch.source[row]})
 
 
 def _table(rows: list[list[str]]) -> bytes:
@@ -138,8 +147,8 @@ def _write_folder(renderer: FaceRenderer, out: Path, count: int, frames_per_subj
         pairs = torch.tensor([subject_of(i, frames_per_subject) for i in index])
         batch = renderer.render(pairs[:, 0], pairs[:, 1])
         names = [f"images/{i:06d}.png" for i in index]
-        for name, image in zip(names, batch.image, strict=True):
-            replace_file(out / name, _png(image))
+        for row, name in enumerate(names):
+            replace_file(out / name, _file(renderer, batch, row, int(pairs[row, 0])))
         rows += _rows(batch, names)
         replace_file(table, _table(rows))
     if not table.exists() or done >= count:
@@ -159,7 +168,7 @@ def write_photo(renderer: FaceRenderer, path: Path, subject: int = 0) -> Path:
     who = torch.tensor([subject])
     still = torch.zeros(1, len(AUS))
     faces = renderer.render(who, torch.tensor([1_000_000]), torch.tensor([1]), still, torch.zeros(1, 3))
-    replace_file(path, _png(faces.image[0]))
+    replace_file(path, _file(renderer, faces, 0, subject))
     return path
 
 
@@ -215,8 +224,10 @@ def _write_shard(renderer: FaceRenderer, path: Path, pictures: range, frames_per
             index = range(first, min(first + _STEP, pictures.stop))
             pairs = torch.tensor([subject_of(i, frames_per_subject) for i in index])
             batch = renderer.render(pairs[:, 0], pairs[:, 1])
-            for i, image, row in zip(index, batch.image, _rows(batch, [f"{i:06d}.png" for i in index]), strict=True):
-                for suffix, data in (("png", _png(image)), ("csv", _table([row]))):
+            rows = _rows(batch, [f"{i:06d}.png" for i in index])
+            for place, (i, row) in enumerate(zip(index, rows, strict=True)):
+                image = _file(renderer, batch, place, int(pairs[place, 0]))
+                for suffix, data in (("png", image), ("csv", _table([row]))):
                     info = tarfile.TarInfo(f"{i:06d}.{suffix}")
                     info.size = len(data)
                     tar.addfile(info, io.BytesIO(data))
