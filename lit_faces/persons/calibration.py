@@ -221,7 +221,7 @@ def resting(faces: FaceBatch, read: ReadPictures, au: str = "auto") -> tuple[Flo
 def smile_shape(landmarks: Tensor) -> Tensor:
     """Width of the mouth and height of its corners over its middle, of the outer-eye distance: (B, 68, 2) to (B,).
 
-    Of the 71 open people at rest 2 % are above :data:`_SMILES`, of their strong smiles 90 %.
+    Of the 71 open people at rest 2 are above :data:`_SMILES`, of their 30 strong smiles 26.
     """
     eyes = landmarks[:, 45] - landmarks[:, 36]
     distance = eyes.norm(dim=1, keepdim=True)
