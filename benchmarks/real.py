@@ -8,7 +8,7 @@ people. A detector that was trained on these people is not tested on them: ``--f
 refitted without fold 0, 1 and 2, and each person is read by the one that has not seen them; ``--detector`` then reads the
 clips only. The zero's slopes are refitted likewise.
 
-Writes OUT/real.json (flat figures) and OUT/real.md.
+Writes OUT/real.json (flat figures) and OUT/real.md; ``--docs docs/results.md`` puts the page there, between its two marks.
 """  # fmt: skip
 
 from __future__ import annotations
@@ -36,6 +36,8 @@ from lit_faces.persons.calibration import hidden_at_rest
 from lit_faces.persons.zero import Evidence, Floats, Zero
 from lit_faces.reports.results import circumstances, write_json
 from lit_faces.tasks.au_detector import AUDetector, load_detector
+
+BEGIN, END = "<!-- real: begin -->", "<!-- real: end -->"
 
 
 @dataclass
@@ -135,6 +137,19 @@ def measure(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
     return figures, markdown(figures)
 
 
+def between_marks(text: str, page: str) -> str:
+    """A document with ``page`` between its marks.
+
+    Raises:
+        ValueError: it has not one mark of each kind, in order.
+    """
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end or BEGIN in rest or END in after:
+        raise ValueError(f"--docs: expected one line {BEGIN} and one {END} below it")
+    return f"{before}{begin}\n\n{page}\n{end}{after}"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--faces", type=Path, required=True, help="the open faces: folder with labels.csv and images")
@@ -145,13 +160,20 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=4, help="each so many frames of a clip are read")
     parser.add_argument("--resamples", type=int, default=1000, help="of the bootstrap over people")
     parser.add_argument("--out", type=Path, default=Path("real"), help="folder for real.json and real.md")
+    parser.add_argument(
+        "--docs", type=Path, help="page with the marks 'real: begin' and 'real: end' to bring up to date"
+    )
     args = parser.parse_args()
     began = time.monotonic()
+    if args.docs is not None:
+        between_marks(args.docs.read_text(encoding="utf-8"), "")  # before minutes of work
     figures, page = measure(args)
     figures |= {"run/seconds": time.monotonic() - began, **circumstances()}
     args.out.mkdir(parents=True, exist_ok=True)
     write_json(args.out / "real.json", figures)
     replace_file(args.out / "real.md", page.encode())
+    if args.docs is not None:
+        replace_file(args.docs, between_marks(args.docs.read_text(encoding="utf-8"), page).encode())
     print(page)
     print(args.out / "real.json", args.out / "real.md")
 

@@ -132,8 +132,10 @@ def test_from_one_photo_to_a_detector_in_one_command(photos, tmp_path, capsys):
     assert all(Path(line).exists() for line in said.splitlines() if line.startswith(str(tmp_path)))
     results = json.loads((tmp_path / "anna" / "results.json").read_text())
     assert results["set/slots"] == 12 and results["run/learnt"] == ["anna"] and "person/after/icc/mean" in results
+    assert "zero of 1 source" in said and (tmp_path / "anna" / "zero.json").stat().st_size < 1024
+    assert "person/zero/icc/mean" in results and "person/zero/share/mae" in results
     text = (tmp_path / "anna" / "report.html").read_text()
-    assert "says nothing of new pictures" in text and text.count("data:image/png") >= 7
+    assert "the zero alone" in text and "says nothing of new pictures" in text and text.count("data:image/png") >= 7
     assert (tmp_path / "anna" / "detector" / "detector.safetensors").is_file()
     stamp = (tmp_path / "anna" / "detector" / "detector.safetensors").stat().st_mtime_ns
     assert personalise.main(words) == 0 and "is there already" in capsys.readouterr().out

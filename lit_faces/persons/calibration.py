@@ -174,15 +174,17 @@ def evidence_of(
     size: int,
     options: CalibrateOptions,
     analyser: FaceAnalyser,
+    names: Sequence[str] = AU_KEYS,
 ) -> tuple[Evidence, list[str]]:
     """What a photo or a clip says of a person at rest, and what a user should know of it.
 
     Args:
         path: photo or clip.
-        read: crops uint8 (B, 3, S, S) to intensities (B, 19).
+        read: crops uint8 (B, 3, S, S) to readings (B, A): a detector, or any other reader.
         size: side of the crops, pixels.
         options: what is done in the source, which face.
         analyser: finds the face.
+        names: of the readings.
 
     Raises:
         FileNotFoundError, IsADirectoryError, ValueError: says what is wrong with the file or the face.
@@ -194,35 +196,44 @@ def evidence_of(
         sample = source_from_photo(path, size, options.face, analyser)
         check_visible(path, sample, analyser)
         samples, said = [sample], []
-    rest, done = resting(collate(samples), read, options.source_au)
+    rest, done = resting(collate(samples), read, options.source_au, names)
     return Evidence(rest, samples[0].provenance["sha256"]), said + done
 
 
-def resting(faces: FaceBatch, read: ReadPictures, au: str = "auto") -> tuple[Floats, list[str]]:
-    """Readings at rest (19,) of frames of one person, NaN where they cannot say, and notes.
+def resting(
+    faces: FaceBatch, read: ReadPictures, au: str = "auto", names: Sequence[str] = AU_KEYS
+) -> tuple[Floats, list[str]]:
+    """Readings at rest (A,) of frames of one person, NaN where they cannot say, and notes.
 
     Args:
         faces: T frames, with landmarks.
-        read: crops to intensities.
+        read: crops to readings (T, A).
         au: what is done in them: ``auto``, ``neutral``, or stated.
+        names: of the readings; those that are no AU of ours are taken as they are.
     """
     readings = read(faces.image).double()
     notes = []
     if au == "auto":
-        hidden = hidden_at_rest(faces.landmarks)
+        hidden = _by_name(hidden_at_rest(faces.landmarks), names)
         readings = readings.masked_fill(hidden, torch.nan)
-        if lost := [key for key, column in zip(AU_KEYS, hidden.all(0)) if column]:
+        if lost := [key for key, column in zip(names, hidden.all(0)) if column]:
             notes.append(f"not at rest (a smile, parted lips or closed eyes): says nothing of {', '.join(lost)}")
     elif au != "neutral":
-        readings = readings - stated_intensities(au).double()
+        readings = readings - _by_name(stated_intensities(au).double()[None], names)
     rest = readings.clamp_min(0.0).nanquantile(_AT_REST if len(faces) > 1 else 0.5, dim=0)
     return rest.numpy(), notes
+
+
+def _by_name(values: Tensor, names: Sequence[str]) -> Tensor:
+    """Columns of our AUs (T, 19) in the order of a reader's names (T, A); 0 for what is no AU of ours."""
+    columns = [AU_KEYS.index(name) if name in AU_KEYS else len(AU_KEYS) for name in names]
+    return torch.cat([values, torch.zeros_like(values[:, :1])], 1)[:, columns]
 
 
 def smile_shape(landmarks: Tensor) -> Tensor:
     """Width of the mouth and height of its corners over its middle, of the outer-eye distance: (B, 68, 2) to (B,).
 
-    Of the 71 open people at rest 2 % are above :data:`_SMILES`, of their strong smiles 90 %.
+    Of the 71 open people at rest 2 are above :data:`_SMILES`, of their 30 strong smiles 26.
     """
     eyes = landmarks[:, 45] - landmarks[:, 36]
     distance = eyes.norm(dim=1, keepdim=True)

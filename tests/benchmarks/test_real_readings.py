@@ -4,10 +4,11 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import pytest
 import torch
 
 from benchmarks.open_faces import OpenFaces
-from benchmarks.real import read_by, table_of, with_own_zero
+from benchmarks.real import BEGIN, END, between_marks, read_by, table_of, with_own_zero
 from data_modules.portraits import Portrait
 from lit_faces.core.facs import AU_INDEX, NUM_AUS
 from lit_faces.models.warping import canonical_face
@@ -61,3 +62,12 @@ def test_the_own_zero_takes_off_what_both_photos_share() -> None:
     table = table_of(found, SimpleNamespace(grade=grade, present=grade, named=[]))
     left = with_own_zero(table, found, folds).grade[1::2, AU_INDEX[4]]
     assert left.mean() > 0.6 * own.mean()
+
+
+def test_a_page_is_brought_up_to_date_between_its_marks() -> None:
+    text = f"# Results\n{BEGIN}\nold\n{END}\n## Rendered\n"
+    once = between_marks(text, "new\n")
+    assert "old" not in once and once.startswith("# Results\n") and once.endswith("## Rendered\n")
+    assert between_marks(once, "new\n") == once
+    with pytest.raises(ValueError, match="real: begin"):
+        between_marks("# Results\n", "new")

@@ -84,6 +84,18 @@ def test_stated_aus_are_taken_off_and_neutral_takes_the_word(faces) -> None:
     assert (resting(smile, twos, "neutral")[0] == 2.0).all()
 
 
+def test_another_reader_is_taken_by_its_names(faces) -> None:
+    def read(images: torch.Tensor) -> torch.Tensor:
+        return torch.tensor([[0.4, 0.8, 0.9]]).expand(len(images), 3)
+
+    names = ("jaw", "AU12", "AU04")
+    smile = faces.select(torch.tensor([1]))
+    rest, notes = resting(smile, read, names=names)
+    np.testing.assert_allclose(rest, [0.4, np.nan, 0.9], atol=1e-6)
+    assert notes[0].endswith("says nothing of AU12")
+    np.testing.assert_allclose(resting(smile, read, "12=0.5", names)[0], [0.4, 0.3, 0.9], atol=1e-6)
+
+
 def test_a_clip_rests_in_the_frames_where_it_does_not_act(faces) -> None:
     def read(images: torch.Tensor) -> torch.Tensor:
         found = torch.full((len(images), NUM_AUS), 1.0)
