@@ -59,8 +59,9 @@ def test_what_is_known_of_two_photographs_beside_each_other() -> None:
     assert int(least.isfinite().sum()) == 3 == int(most.isfinite().sum())
     weak = known_of(portrait("neutral", True), portrait("happiness", True, 0.3), settings)[0]
     assert weak[AU_INDEX[12]] == 1.0 and int(weak.isfinite().sum()) == 1  # lips were parted before
-    alone = known_of(portrait("neutral"), portrait("happiness", False, 0.8), Smiles("x", cheeks=None))[0]
+    alone, most = known_of(portrait("neutral"), portrait("happiness", False, 0.8), Smiles("x", cheeks=None))
     assert alone[AU_INDEX[6]].isnan()
+    assert alone[AU_INDEX[25]] == 0 and most[AU_INDEX[25]] < 1, "lips that stay together"
 
 
 def test_photographs_become_labelled_crops(everybody: SmilingPeople) -> None:
