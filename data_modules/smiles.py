@@ -1,11 +1,11 @@
 """Photographs of people at rest and smiling, as training data: only what is certain becomes a label.
 
-=================  =================================================================================
+=================  =======================================================================================
 a neutral          0 in every AU (25, 26: not coded where the lips are seen apart); expression neutral
 a smile            AU 1, 2, 4, 5, 9, 15, 17, 27, 43 stay at 0; AU25 is 0 where the lips are closed;
                    AU 6, 7, 10, 12, 14, 20, 23, 24, 26 have no grade; expression happiness
-both beside        more AU12 (:class:`Smiles`), more AU25 where the lips part, more AU6 if it is strong
-=================  =================================================================================
+both beside        more AU12 (:class:`Smiles`), more AU25 if and only if the lips part, more AU6 if it is strong
+=================  =======================================================================================
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ LICENCES = {
     "faces_ccby": "Face Research Lab London Set, L. DeBruine & B. Jones, CC BY 4.0, altered",
     "london": "Face Research Lab London Set, L. DeBruine & B. Jones, CC BY 4.0, altered",
 }
+_CLOSED = 0.5  # grades of AU25 that lips which stay together may seem to rise
 _NAN = float("nan")
 _NO_BOUNDS = torch.empty(2, 0, NUM_AUS)
 
@@ -58,10 +59,10 @@ class Smiles:
     reader: str = "faces_ccby"
     neutrals: int = 8
     pairs: int = 4
-    strong: tuple[float, float] = (2.5, 3.5)
-    weak: tuple[float, float] = (1.0, 2.5)
-    cheeks: tuple[float, float] | None = (0.7, 3.0)
-    parted: float = 1.5
+    strong: tuple[float, float] = (2.2, 3.0)
+    weak: tuple[float, float] = (0.9, 2.0)
+    cheeks: tuple[float, float] | None = (1.0, 2.5)
+    parted: float = 1.2
     swap: bool = True
 
     def __post_init__(self) -> None:
@@ -133,8 +134,8 @@ def known_of(neutral: Portrait, smile: Portrait, settings: Smiles) -> tuple[Tens
     bounds = {12: settings.strong if smile.strong else settings.weak}
     if smile.strong and settings.cheeks is not None:
         bounds[6] = settings.cheeks
-    if smile.lips_parted and not neutral.lips_parted:
-        bounds[25] = (settings.parted, 5.0)
+    if smile.lips_parted is not None and not neutral.lips_parted:
+        bounds[25] = (settings.parted, 5.0) if smile.lips_parted else (0.0, _CLOSED)
     for number, (low, high) in bounds.items():
         column = index_of([number])[0]
         least[column], most[column] = low, high
