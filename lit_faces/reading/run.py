@@ -219,8 +219,8 @@ class Predictor:
 
             done.files.append(write_overlay(options.overlay, job.paths[0], _by_frame(rows())))
         found: dict[str, Any] = {"frames": done.frames, "rows": done.rows, "frames_with_a_face": done.found}
-        people = {} if done.photos else {str(who): count for who, count in sorted(done.people.items())}
-        found |= {"faces": people, "zero": zeros.facts()}
+        faces = {} if done.photos else {str(who): count for who, count in sorted(done.people.items())}
+        found |= {"faces": faces, "zero": zeros.facts()}
         found |= {"notes": done.notes, "trouble": done.trouble}
         write_json(out.with_suffix(".json"), {**facts, **found, **circumstances()})
         partial.remove()
