@@ -89,6 +89,8 @@ def told(done: Outcome) -> str:
     """What became of a job, in a line."""
     if done.already:
         return f"{done.table}: is there already"
+    if done.photos:
+        return f"{done.table}: {done.faces} faces in {done.found} of {done.frames} photos"
     faces = ", ".join(f"face {who}: {count} frames" for who, count in sorted(done.people.items())[:6]) or "no face"
     return f"{done.table}: {done.rows} rows of {done.frames} frames ({faces})"
 

@@ -22,7 +22,7 @@ from lit_faces.core.devices import device_of
 from lit_faces.core.facs import AU_KEYS, EMOTIONS
 from lit_faces.core.landmarks import FaceAnalyser
 from lit_faces.core.pictures import load_picture
-from lit_faces.reading.pipeline import Part, photo_part, read_parts, read_video
+from lit_faces.reading.pipeline import Part, Patch, photo_part, read_parts, read_video
 from lit_faces.reading.rows import FaceRow, columns, typed_cells
 from lit_faces.reading.sources import find_jobs, video_shots
 from lit_faces.reading.tracking import FaceTracker
@@ -148,7 +148,7 @@ class Detector:
         parts = []
         for number, crop in enumerate(pictures):
             row = FaceRow("", number, 0.0, crop.shape[2], crop.shape[1], 0, float("inf"))
-            parts.append(Part(number, 0.0, [row], crops=[crop]))
+            parts.append(Part(number, 0.0, [row], faces=[Patch(crop)]))
         for part in parts:
             read_parts([part], self.network)
         return Readings([row for part in parts for row in part.rows], "aligned crops, as they were given")

@@ -1,6 +1,6 @@
 """Three things at once: the next frames are decoded, faces are followed, and the network reads a batch of crops.
 
-    decoder thread --frames--> this thread: tracking, crops --batches--> network thread --> rows, in order
+    decoder thread --frames--> this thread: tracking --faces--> network thread: crops, AUs, pose --> rows, in order
 
 Queues are short, so that memory does not grow with the length of a video.
 """
@@ -8,6 +8,7 @@ Queues are short, so that memory does not grow with the length of a video.
 from __future__ import annotations
 
 import collections
+import math
 import queue
 import threading
 from collections.abc import Iterable, Iterator
@@ -40,6 +41,34 @@ _SNAPSHOT = 64  # frames between states from which a killed run goes on
 
 
 @dataclass
+class Patch:
+    """A face that is still to be aligned: as much of the picture as its crop shows, or a crop.
+
+    Attributes:
+        image: uint8 (H, W, 3), or a crop (3, S, S) as a tensor.
+        points: landmarks in it, float32 (68, 2); nothing of a crop.
+    """
+
+    image: NDArray[np.uint8] | Tensor
+    points: NDArray[np.float32] | None = None
+
+    @classmethod
+    def of(cls, picture: NDArray[np.uint8], points: NDArray[np.float32], size: int) -> Patch:
+        """Copied out of a picture, which need not be kept."""
+        x, y, side = frame_of(points)
+        reach = side / 2 + 2 * max(1.0, side / size) + 4  # what the filter reads, too
+        left, top = (max(0, math.floor(place - reach)) for place in (x, y))
+        part = picture[top : math.ceil(y + reach) + 1, left : math.ceil(x + reach) + 1]
+        return cls(part.copy(), points - np.array([left, top], np.float32))
+
+    def crop(self, size: int) -> Tensor:
+        """The aligned crop, uint8 (3, S, S)."""
+        if self.points is None:
+            return torch.as_tensor(self.image)
+        return align_crop(self.image, self.points, size)[0]
+
+
+@dataclass
 class Part:
     """The rows of one frame (or photo).
 
@@ -49,6 +78,7 @@ class Part:
         rows: one a face; one without a face where there is none.
         state: of the tracker after this frame, now and then: whoever has all rows up to here can go on from it.
         trouble: why a photo could not be read.
+        faces: of the rows, not yet read.
     """
 
     number: int
@@ -56,7 +86,7 @@ class Part:
     rows: list[FaceRow]
     state: dict[str, Any] | None = None
     trouble: str = ""
-    crops: list[Tensor] = field(default_factory=list)
+    faces: list[Patch] = field(default_factory=list)
 
 
 def read_video(
@@ -140,10 +170,10 @@ def _add_face(
 ) -> None:
     box = box_of(points, score)
     row.width, row.height = picture.shape[1], picture.shape[0]
-    row.score, row.landmarks, row.pose = score, points, head_pose(points)
+    row.score, row.landmarks = score, points
     row.box, row.crop = (box.left, box.top, box.width, box.height), frame_of(points)
     part.rows.append(row)
-    part.crops.append(align_crop(picture, points, size)[0])
+    part.faces.append(Patch.of(picture, points, size))
 
 
 # -- the network beside it --------------------------------------------------------------------------------------------
@@ -157,7 +187,7 @@ def _read(parts: Iterable[Part], detector: AUDetector, batch: int) -> Iterator[P
         try:
             for part in parts:
                 waiting.append(part)
-                if sum(len(one.crops) for one in waiting) >= batch or len(waiting) >= 4 * batch:
+                if sum(len(one.faces) for one in waiting) >= batch or len(waiting) >= 4 * batch:
                     pending.append(network.submit(read_parts, waiting, detector))
                     waiting = []
                 while len(pending) > _BATCHES or (pending and pending[0].done()):
@@ -170,19 +200,20 @@ def _read(parts: Iterable[Part], detector: AUDetector, batch: int) -> Iterator[P
 
 
 def read_parts(parts: list[Part], detector: AUDetector) -> list[Part]:
-    """Let the detector read the crops of parts, and write what it reads into their rows."""
+    """Align the faces of parts, let the detector read them, and write what it reads into their rows."""
     rows = [row for part in parts for row in part.rows if row.success]
-    crops = [crop for part in parts for crop in part.crops]
+    crops = [face.crop(detector.size) for part in parts for face in part.faces]
     if crops:
         reading = detector.predict(torch.stack(crops))
         present = detector.occurs(reading).cpu().numpy()
         expression = None if reading.expression is None else reading.expression.softmax(1).numpy()
         for number, row in enumerate(rows):
+            row.pose = head_pose(row.landmarks)
             row.intensity, row.present = reading.intensity[number].numpy(), present[number]
             if expression is not None:
                 row.expression = expression[number]
     for part in parts:
-        part.crops = []
+        part.faces = []
     return parts
 
 

@@ -16,10 +16,10 @@ from lit_faces.core.landmarks import Box, FaceAnalyser, crop_frame
 _BOX_X, _BOX_Y, _BOX_SIDE = 0.0, -0.018, 0.689
 #: Shifts and sizes of the boxes whose landmarks are averaged: of a face that is followed, and of one that is detected.
 _STARTS = ((0.0, 0.0, 1.0), (0.03, 0.03, 1.03), (-0.03, 0.03, 0.97), (0.03, -0.03, 0.97), (-0.03, -0.03, 1.03))
-_SHIFTS = (-0.04, 0.0, 0.04)
+_SHIFTS = (-0.04, -0.02, 0.0, 0.02, 0.04)
 _MANY_STARTS = tuple((x, y, 1.0 + 25.0 * x * y) for x in _SHIFTS for y in _SHIFTS)
 _STEPS = 2  # from the detector's box to one that the landmarks themselves would say
-_WINDOW = 1.8  # part of the picture that is looked at, in box widths
+_WINDOW = 1.6  # part of the picture that is looked at, in box widths
 _PIXELS = 300  # smaller faces are enlarged to this width: dlib rounds landmarks to pixels
 
 Points = NDArray[np.float64]
@@ -38,7 +38,11 @@ def box_corners(points: NDArray[np.floating], start: tuple[float, float, float] 
         points: (68, 2), pixels.
         start: shift to the right and down, in units of the crop, and factor of the size.
     """
-    x, y, side = frame_of(points)
+    return _corners_in(frame_of(points), start)
+
+
+def _corners_in(frame: tuple[float, float, float], start: tuple[float, float, float]) -> Points:
+    x, y, side = frame
     half = _BOX_SIDE * side * start[2] / 2
     x, y = x + (_BOX_X + start[0]) * side, y + (_BOX_Y + start[1]) * side
     return np.array([[x - half, y - half], [x + half, y + half]])
@@ -125,6 +129,7 @@ def refine(
     points = window.outside(analyser.points_in(window.image, window.inside(corners)))
     for _ in range(_STEPS if detected else 0):
         points = window.outside(analyser.points_in(window.image, window.inside(box_corners(points))))
-    boxes = [box_corners(points, start) for start in (_MANY_STARTS if detected else _STARTS)]
+    frame = frame_of(points)
+    boxes = [_corners_in(frame, start) for start in (_MANY_STARTS if detected else _STARTS)]
     found = [analyser.points_in(window.image, window.inside(box)) for box in boxes]
     return window.outside(np.mean(found, 0)).astype(np.float32)

@@ -51,10 +51,12 @@ class Outcome:
         frames: frames or photos that were looked at.
         rows: rows of the table.
         found: frames with a face.
+        faces: rows with a face.
         people: face ids, each with its number of frames.
         trouble: what could not be read; one line each.
         notes: what a user should know.
         already: the table was there.
+        photos: ids are places from left to right, not people.
         files: what else was written.
     """
 
@@ -62,10 +64,12 @@ class Outcome:
     frames: int = 0
     rows: int = 0
     found: int = 0
+    faces: int = 0
     people: dict[int, int] = field(default_factory=dict)
     trouble: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     already: bool = False
+    photos: bool = False
     files: list[Path] = field(default_factory=list)
 
     def count(self, rows: list[FaceRow]) -> None:
@@ -76,6 +80,7 @@ class Outcome:
         for row in rows:
             if row.success:
                 self.people[row.person] = self.people.get(row.person, 0) + 1
+                self.faces += 1
 
 
 class Predictor:
@@ -104,7 +109,7 @@ class Predictor:
             return Outcome(out, already=True)
         with locked(out.parent, "predict", name=f".{out.stem}.lock") as lock:
             partial = Partial(out, self.options.keeps_landmarks, about)
-            done = Outcome(out)
+            done = Outcome(out, photos=job.kind == "photos")
             for rows in _by_frame(partial.rows()) if partial.frame >= 0 else ():
                 done.count(rows)
             tracker = FaceTracker(self.options.detect_every, self.analyser)
@@ -152,7 +157,11 @@ class Predictor:
 
     # -- the person's zero -------------------------------------------------------------------------------------------
 
-    def _zeros(self, partial: Partial, people: People, seen: dict[int, int]) -> Zeros:
+    def _zeros(self, job: Job, partial: Partial, people: People, seen: dict[int, int]) -> Zeros:
+        if self.options.zero == "auto" and job.kind == "photos":
+            return Zeros(
+                notes=["--zero auto: photos do not say who is who; nothing was taken off: name a resting photo"]
+            )
         if self.options.zero == "auto":
             return RestingEstimate().add(partial.rows()).zeros()
         if self._zero is None:
@@ -178,7 +187,7 @@ class Predictor:
         if not done.rows:
             partial.remove()
             raise ValueError(f"{job.title}: it gave no frame; look at it with another program")
-        zeros = self._zeros(partial, people, done.people)
+        zeros = self._zeros(job, partial, people, done.people)
         done.notes += zeros.notes
         if not done.found:
             done.notes.append(
@@ -210,7 +219,8 @@ class Predictor:
 
             done.files.append(write_overlay(options.overlay, job.paths[0], _by_frame(rows())))
         found: dict[str, Any] = {"frames": done.frames, "rows": done.rows, "frames_with_a_face": done.found}
-        found |= {"faces": {str(who): count for who, count in sorted(done.people.items())}, "zero": zeros.facts()}
+        faces = {} if done.photos else {str(who): count for who, count in sorted(done.people.items())}
+        found |= {"faces": faces, "zero": zeros.facts()}
         found |= {"notes": done.notes, "trouble": done.trouble}
         write_json(out.with_suffix(".json"), {**facts, **found, **circumstances()})
         partial.remove()

@@ -27,8 +27,8 @@ from lit_faces.reading.people import People
 from lit_faces.reading.refining import Window, box_corners, box_of, corners_of, frame_of, refine
 
 _EMPTY_S = 0.1  # seconds between detections where there is no face
-_THOROUGH = 4  # each so many detections on the whole picture look for small faces too
-_SMALL = 800  # pixels: in larger pictures small faces are not looked for
+_THOROUGH = 6  # each so many detections on the whole picture look for small faces too
+_SMALL = 800  # pixels: the others look at the picture in this size; small ones are doubled to find faces from 40 px
 _LOOK_EVERY = 6  # frames between looks at a face that is followed
 _FACE_PIXELS, _FACE_LARGEST = 90, 110  # width of the face in the part that is looked at: dlib's detector knows 80
 _JUMP, _GROWTH = 0.12, 1.25  # of a face between frames, in units of its crop: beyond it, doubt
@@ -177,8 +177,8 @@ class FaceTracker:
         self._detected_at = seconds
         thorough = self._detections % _THOROUGH == 0
         self._detections += 1
-        upsample = 1 if thorough and max(picture.shape) <= _SMALL else 0
-        boxes = [box for box in self.analyser.detect(picture, upsample, thorough) if box.score >= SURE_SCORE]
+        boxes = self._thoroughly(picture) if thorough else self._quickly(picture)
+        boxes = [box for box in boxes if box.score >= SURE_SCORE]
         free = list(self.tracks)
         for box in boxes:
             same = max(free, key=lambda track: overlap(track.box, box), default=None)
@@ -191,6 +191,18 @@ class FaceTracker:
                 self._welcome(picture, box)
         if self.detect_every_s == 0:
             self.tracks = [track for track in self.tracks if track not in free]
+
+    def _thoroughly(self, picture: NDArray[np.uint8]) -> list[Box]:
+        return self.analyser.detect(picture, 1 if max(picture.shape) <= _SMALL else 0)
+
+    def _quickly(self, picture: NDArray[np.uint8]) -> list[Box]:
+        import cv2
+
+        scale = _SMALL / max(picture.shape)
+        if scale >= 1:
+            return self.analyser.detect(picture, 0, retry=False)
+        small = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+        return [box.scaled(1 / scale) for box in self.analyser.detect(small, 0, retry=False)]  # type: ignore[arg-type]
 
     def _welcome(self, picture: NDArray[np.uint8], box: Box) -> None:
         points = refine(picture, corners_of(box), self.analyser)

@@ -45,13 +45,13 @@ def test_detection_takes_place_only_where_it_is_needed(people, analyser, tmp_pat
             self.whole += image.shape[:2] == (clips.HIGH, clips.WIDE)
             return super().detect(image, upsample, retry)
 
-    frames = [clips.stage([(people[0, k % 6], 100 + k)]) for k in range(12)]
-    path = clips.write(tmp_path / "one.webm", frames, 12.0)
+    frames = [clips.stage([(people[0, k % 6], 100 + k)]) for k in range(8)]
+    path = clips.write(tmp_path / "one.webm", frames, 8.0)
     counting = Counting()
     assert all(list(frame) == [0] for frame in seen(path, FaceTracker(analyser=counting)))
     assert counting.whole == 2, "at the start and after half a second"
     every = Counting()
-    assert len(seen(path, FaceTracker(0.0, every))) == every.whole == 12
+    assert len(seen(path, FaceTracker(0.0, every))) == every.whole == 8
 
 
 def test_a_tracker_goes_on_as_if_nothing_had_been(story, analyser, followed):
