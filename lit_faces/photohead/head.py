@@ -154,6 +154,8 @@ class PhotoHead:
         self.around = layers.build(
             self.photo, self.pad, covered, self.depth, (brow, chin), scale, shift, float(self.view.distance[0])
         )
+        front = mesh.triangles.unique()
+        self.rim = layers.followers(self.around, front.numpy(), self.source_xy[front].numpy(), self.inner)
         sheet = grid_triangles(layers.GRID, layers.GRID) + len(mesh.neutral)
         self.corners = torch.cat([mesh.triangles, sheet])
         self.lids = lids.measure(self.landmarks_xy)
@@ -213,7 +215,7 @@ class PhotoHead:
         view = self.fit.view(pose, self.inner)
         target = self.fit.target(right, left, share)
         camera = view.to_camera(target.vertices[None])[0]
-        around = self._turned(view)
+        around = self._turned(view, target.vertices - self.source_vertices)
         both = torch.cat([camera, around])
         xy = view.project(both[None])[0]
         seen = _Seen(self._rasterise(xy, both, self.corners), self.corners, self.inner)
@@ -243,9 +245,16 @@ class PhotoHead:
         """How far each pixel of the padded photo belongs to the person, 0..1."""
         return scenes.cut_out(self)
 
-    def _turned(self, view: View) -> Tensor:
-        """The sheet in another pose: near the head it turns, the body goes along with the neck, which only shifts."""
+    def _turned(self, view: View, moved: Tensor) -> Tensor:
+        """The sheet in another pose: near the head it turns, the body goes along with the neck, which only shifts.
+
+        Args:
+            view: the camera.
+            moved: (V, 3), how the expression has moved the face; skin beside the face goes along.
+        """
         position, turns = torch.as_tensor(self.around.position), torch.as_tensor(self.around.turns)
+        which, share = self.rim
+        position = position + share * (moved[which].mean(1) @ self.view.rotation[0].T)
         move = view.rotation[0] @ self.view.rotation[0].T
         neck = self.head_axes(_NECK)
         shift = view.to_camera(neck)[0, 0] - self.view.to_camera(neck)[0, 0]

@@ -10,13 +10,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 Floats = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 
 NEAREST, LINEAR, CUBIC = 0, 1, 2  # interpolation, as OpenCV numbers it
 GRID = 97
+_FOLLOWED = 8  # vertices of the face that a point beside it follows, on average
 _EAR_DEPTH, _HAIR_DEPTH = -78.0, -56.0  # mm: hair stands off the skull, in front of the ears
 _BEHIND_FACE = 1.5  # mm: the sheet never covers the rim of the face
 
@@ -141,6 +144,25 @@ def build(
     position = np.stack([(x - shift[0]) / magnified, -(y - shift[1]) / magnified, z], -1)
     flat = [a.reshape(-1, a.shape[-1]).astype(np.float32) for a in (position, turns[..., None], np.stack([x, y], -1))]
     return Surroundings(flat[0], flat[1], flat[2], picture, wide, outside.astype(np.float32))
+
+
+def followers(around: Surroundings, vertices: NDArray[np.int64], at: Floats, size: int) -> tuple[Tensor, Tensor]:
+    """Which vertices of the face each point of the sheet follows when the face moves its skin.
+
+    Args:
+        around: the sheet.
+        vertices: (F,), of the face.
+        at: (F, 2), their pixels in the photo.
+        size: side of the crop, pixels.
+
+    Returns:
+        int64 (N, K) vertices, and float32 (N, 1), how much the point follows: 1 beside the face, 0 further away.
+    """
+    from scipy.spatial import cKDTree
+
+    away, nearest = cKDTree(at).query(around.source, k=_FOLLOWED)
+    share = 1 - smooth(away[:, :1].astype(np.float32), 0.02 * size, 0.16 * size)
+    return torch.from_numpy(vertices[nearest]), torch.from_numpy(share.astype(np.float32))
 
 
 def _painted_over(crop: Floats, face: Mask, unknown: Mask) -> Floats:
