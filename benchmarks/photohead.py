@@ -4,6 +4,7 @@
     python -m benchmarks.photohead sweep --faces FACES_CCBY --folds 2 --out DIR [--generator packaged]
     python -m benchmarks.photohead quality --faces FACES_CCBY --folds 2 [--generator packaged]
     python -m benchmarks.photohead smiles --faces FACES_CCBY --folds 2 --out DIR
+    python -m benchmarks.photohead strip --photo PHOTO --out strip.jpg
     python -m benchmarks.photohead scans --ict PATH --people 6 [--generator packaged]
     READERS/bin/python readers.py --csv DIR/readers.csv DIR
     python -m benchmarks.photohead score DIR
@@ -345,6 +346,28 @@ def hull_l1(image: Picture, points: NDArray[np.float32], goal: Picture, wanted: 
     return float(np.abs(a - b).mean(-1)[hull > 0].mean())
 
 
+def strip(args: argparse.Namespace) -> None:
+    """README's strip: one photograph, asked for AUs and poses, each with a word under it."""
+    from PIL import Image, ImageDraw
+
+    face = load_face(args.photo, args.photo.stem, args.size, False, None)
+    own, height = face.head.fit.pose, args.size
+    asks = [
+        ("at rest", au_of(), 0.0), ("AU6", au_of(au6=5), 0.0), ("AU17", au_of(au17=4), 0.0), ("AU12", au_of(au12=3), 0.0),
+        ("AU6+12+25", au_of(au6=3, au12=4, au25=3), 0.0), ("AU1+2", au_of(au1=4, au2=4), 0.0),
+        ("AU43", au_of(au43=5), 0.0), ("turned", au_of(), 15.0),
+    ]  # fmt: skip
+    pictures = [("the photo", shrunk(face, height))]
+    for name, au, yaw in asks:
+        pictures.append((name, face.head.render(au, pose=own + torch.tensor([yaw, 0.0, 0.0])).image))
+    out = Image.new("RGB", (height * len(pictures), height + 24), "white")
+    pen = ImageDraw.Draw(out)
+    for k, (name, picture) in enumerate(pictures):
+        out.paste(Image.fromarray(picture), (k * height, 0))
+        pen.text((k * height + 8, height + 4), name, fill="black", font_size=16)
+    out.save(args.out, quality=88)
+
+
 # -- scanned heads as photographs --------------------------------------------------------------------------------------
 
 
@@ -396,10 +419,11 @@ def enlarged(picture: Picture, size: int) -> Picture:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("template", "sweep", "score", "quality", "smiles", "scans"))
+    parser.add_argument("what", choices=("template", "sweep", "score", "quality", "smiles", "scans", "strip"))
     parser.add_argument("out", nargs="?", type=Path)
     parser.add_argument("--out", dest="out", type=Path, default=argparse.SUPPRESS)
     parser.add_argument("--faces", type=Path, help="the folder faces_ccby")
+    parser.add_argument("--photo", type=Path, help="strip: a photograph")
     parser.add_argument("--ict", type=Path, help="ICT-FaceKit: a checkout or its packed npz")
     parser.add_argument("--folds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--people", type=int, default=1000)
@@ -416,6 +440,7 @@ def main() -> None:
         "quality": quality,
         "smiles": smiles,
         "scans": scans,
+        "strip": strip,
     }
     commands[args.what](args)
 
