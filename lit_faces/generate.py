@@ -39,7 +39,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def add_place(parser: argparse.ArgumentParser) -> None:
     """Who, and where to: what `generate` and `personalise` begin with."""
-    what = "photo or video of the person, from the front, or a folder with photos of the person"
+    what = "photo or video from the front, or a folder with photos"
     parser.add_argument("source", type=Path, metavar="PHOTO|CLIP", help=what)
     parser.add_argument("--out", type=Path, required=True, help="folder to write; a stopped run goes on there")
 

@@ -97,6 +97,7 @@ def told(done: Outcome) -> str:
 
 def read_all(jobs: list[Job], tables: list[Path], options: PredictOptions, say: Callable[[str], None]) -> int:
     """Read the jobs one after the other; one that cannot be read does not stop the others. The exit code."""
+    from lit_faces.core.files import BusyError
     from lit_faces.reading.run import Predictor
 
     predictor = Predictor(options)
@@ -105,7 +106,7 @@ def read_all(jobs: list[Job], tables: list[Path], options: PredictOptions, say: 
         try:
             with progress_bar() as progress:
                 done = predictor.run(job, table, progress)
-        except ValueError as error:
+        except (ValueError, FileExistsError, BusyError) as error:
             if len(jobs) == 1:
                 raise
             print(f"{program('predict')}: {one_line(error)}", file=sys.stderr, flush=True)

@@ -173,6 +173,14 @@ def test_what_cannot_be_read_is_one_sentence(tmp_path, capsys, name, make, messa
     assert not list((tmp_path / "out").glob("*.csv*"))
 
 
+@pytest.mark.parametrize("name", ["aus.csv", "aus.json"])
+def test_files_of_others_are_not_replaced(people, tmp_path, capsys, name):
+    Image.fromarray(clips.stage([(people[0, 0], 100)])).save(tmp_path / "a.png")
+    (tmp_path / name).write_text("{}")
+    assert main([str(tmp_path / "a.png"), "--out", str(tmp_path / "aus.csv")]) == 2
+    assert f"{name}: is there already" in one_sentence(capsys) and (tmp_path / name).read_text() == "{}"
+
+
 def test_an_absent_camera_is_one_sentence(tmp_path, capsys):
     assert main(["camera:77", "--out", str(tmp_path / "aus.csv")]) == 2
     assert "camera:77: there is no such camera" in one_sentence(capsys)

@@ -23,9 +23,9 @@ FISHER = WEIGHTS / "detector_fisher.safetensors"  # of GENERIC, on the people it
 
 Kind = Literal["generator", "detector", "judge", "critic"]
 #: What an option of a command takes, for its help.
-DETECTOR_HELP = "AU detector (weights, or a personal folder); generic: the shipped one; packaged: the shipped judge"
+DETECTOR_HELP = "weights or a personal folder; generic, packaged: the shipped detector, judge"
 PHOTO_HEAD = "photohead"
-GENERATOR_HELP = "photohead: the photo itself, moved; packaged: the shipped fused base; or weights"
+GENERATOR_HELP = "photohead: the photo itself; packaged: the learnt base; or weights"
 JUDGE_HELP = "who verifies: weights; packaged: the shipped judge"
 _BY_WORD: dict[tuple[str, str], Path] = {
     ("generator", "packaged"): WEIGHTS / "base_fused.safetensors",

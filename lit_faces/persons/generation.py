@@ -64,7 +64,7 @@ class SetOptions:
     plan: str = option("balanced", ", ".join(PLANS))
     prior: Path | None = option(None, "labelled set whose AU combinations the plan natural follows")
     generator: str = option(PHOTO_HEAD, GENERATOR_HELP)
-    size: int | None = option(None, "side of the pictures, pixels: 128 to 512 (default: 256; 128 if learnt)")
+    size: int | None = option(None, "side of the pictures: 128 to 512 (default: 256; 128 if learnt)")
     judge: str = option("packaged", JUDGE_HELP)
     attempts: int | None = option(None, "for each picture, at most (default: 3; 8 of a learnt generator)")
     labels: str = option("agreed", ", ".join(LABELS))

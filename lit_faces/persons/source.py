@@ -43,7 +43,7 @@ class PersonOptions:
     face: int | None = option(None, "which face of the photo, or person of the clip, from 0")
     name: str | None = option(None, "of the person (default: the file's name)")
     source_au: str = option("auto", "auto, neutral, detector, or stated: 6=2,12=3")
-    detector: str = option("generic", f"reads the source, and is adapted: {DETECTOR_HELP}")
+    detector: str = option("generic", f"reads the source, is adapted: {DETECTOR_HELP}")
 
     def __post_init__(self) -> None:
         """Refuse what cannot be.

@@ -102,11 +102,12 @@ class Predictor:
 
         Raises:
             FileNotFoundError, ValueError: nothing of it can be read; names it.
-            OSError: the disk is full; another process writes this table.
+            OSError: the disk is full; another process writes this table; a file of somebody else's is in its place.
         """
         about = self._about(job)
         if job.kind != "camera" and _is_done(out, self._facts(about)):
             return Outcome(out, already=True)
+        _refuse_foreign(out)
         with locked(out.parent, "predict", name=f".{out.stem}.lock") as lock:
             partial = Partial(out, self.options.keeps_landmarks, about)
             done = Outcome(out, photos=job.kind == "photos")
@@ -242,12 +243,30 @@ class Predictor:
         return {"about": about, **asked, "expression_margin": MARGIN}
 
 
-def _is_done(out: Path, facts: dict[str, Any]) -> bool:
+def _said_of(out: Path) -> dict[str, Any]:
+    """What stands beside a table of ours; nothing where it is somebody else's."""
     try:
         said = json.loads(out.with_suffix(".json").read_bytes())
     except (OSError, ValueError):
-        return False
-    return out.is_file() and isinstance(said, dict) and all(said.get(name) == value for name, value in facts.items())
+        return {}
+    return said if isinstance(said, dict) and "about" in said else {}
+
+
+def _is_done(out: Path, facts: dict[str, Any]) -> bool:
+    said = _said_of(out)
+    return out.is_file() and bool(said) and all(said.get(name) == value for name, value in facts.items())
+
+
+def _refuse_foreign(out: Path) -> None:
+    """Only tables of ours are replaced.
+
+    Raises:
+        FileExistsError: there is another file of that name, or of that of the facts beside it.
+    """
+    beside = out.with_suffix(".json")
+    for path in (out, beside):
+        if path.exists() and not _said_of(out):
+            raise FileExistsError(f"{path}: is there already, and no `predict` wrote it; choose another --out")
 
 
 def _by_frame(rows: Iterator[FaceRow]) -> Iterator[list[FaceRow]]:
