@@ -66,7 +66,7 @@ def test_resting_faces_are_called_neutral_and_smiles_are_not():
 
 def test_smiles_and_parted_lips_are_seen_in_landmarks(model):
     au = torch.zeros(1, NUM_AUS)
-    au[0, AU_INDEX[12]], au[0, AU_INDEX[27]] = 4.0, 1.5
+    au[0, AU_INDEX[12]], au[0, AU_INDEX[27]] = 4.0, 2.0
     still = torch.zeros(1, 30)
     points = model.project(still, torch.zeros(1, 3), au, torch.zeros(1, 3), 128)
     from lit_faces.persons.retarget import fit_clip
