@@ -35,7 +35,7 @@ model:
   init_args: {backbone: aligned_face_small, size: 64, weight_occurrence: 0.5, occurrence_head: true, expression_head: true, calibrate: true}
 data:
   class_path: data_modules.rendered.RenderedFaces
-  init_args: {mode: frames, size: 64, train_subjects: 4, val_subjects: 2, test_subjects: 2, frames: 4, eval_frames: 6, batch_size: 4, eval_batch_size: 4}
+  init_args: {mode: frames, size: 64, train_subjects: 4, val_subjects: 2, test_subjects: 2, frames: 4, eval_frames: 12, batch_size: 4, eval_batch_size: 4}
 trainer: {max_epochs: 1, accelerator: cpu, devices: 1, log_every_n_steps: 1, enable_progress_bar: false, enable_model_summary: false}
 """
 
