@@ -27,6 +27,7 @@ _SKIN = np.array([1.39, 0.86, 0.69], dtype=np.float32)
 _LEAST_TEETH = 150  # pixels from which the photo's own teeth say their colour
 _OWN_MOUTH = 1.35  # a gap up to so many times the photo's is shown by the photo's own pixels
 _ARC, _TOOTH_UP, _TOOTH_LOW = 27.0, 7.6, 5.4  # mm: half width of the arch, widths of teeth
+_CROWN = 7.5  # mm: height of the upper incisors that lips may show
 _LIP_SKIN = 0.03  # of the mouth's width: lips are sampled so far away from teeth
 
 
@@ -125,7 +126,8 @@ def _synthetic(state: _State, light: Floats) -> Floats:
     arc = np.sqrt(np.clip(1 - (x / _ARC) ** 2, 0, 1))
     up = smooth(y, upper_edge - 0.5, upper_edge + 0.5) * smooth(arc, 0.1, 0.35)
     low = (1 - smooth(y, lower_edge - 0.5, lower_edge + 0.5)) * smooth(arc, 0.15, 0.4) * (1 - up)
-    gaps = [1 - 0.28 * _between(x, _TOOTH_UP, 0.0, 0.004), 1 - 0.30 * _between(x, _TOOTH_LOW, 2.7, 0.006)]
+    gaps = [1 - 0.42 * _between(x, _TOOTH_UP, 0.0, 0.008), 1 - 0.42 * _between(x, _TOOTH_LOW, 2.7, 0.011)]
+    gaps[0] = gaps[0] * (0.86 + 0.14 * smooth(upper_edge + _CROWN - y, 0.0, 2.5))  # darker towards the gums
     teeth = head.teeth.colour * ((0.45 + 0.55 * arc) * (up * gaps[0] + 0.72 * low * gaps[1]))[..., None]
     tongue = np.exp(-((x / 15.0) ** 4)) * (1 - smooth(y, middle - 1.0, middle + 5.0))
     flesh = head.light.skin * np.array([0.30, 0.13, 0.13], np.float32) * (0.22 + 0.78 * tongue[..., None])

@@ -31,6 +31,12 @@ _EYES = (
 _ABOVE, _BELOW = 0.34, 0.25  # of the eye's width: skin that is stretched
 _LASHES = 0.075  # of the eye's width: what is left out beside the margin
 _RATIO = (0.85, 1.08)  # of light on a lid: its normals are the eyeball's, and shine
+_LID_WIDE, _LID_HIGH, _LID_UP = (
+    0.58,
+    0.32,
+    0.12,
+)  # of the eye's width: the ellipse of a lid, and its centre above the line
+_LID_SOFT, _LID_SHADE = 0.012, 0.16  # of the crop: its edge; light that a closed lid loses
 _LINE_FROM = 0.25  # closing from which the lashes of both lids are one line
 
 
@@ -115,9 +121,13 @@ def _zone(state: _State) -> Mask:
     points = state.view.project(state.view.to_camera(state.head.mesh.landmarks(state.target.vertices)[None]))[0].numpy()
     for amount, first in zip(closing(state), (36, 42), strict=True):
         if amount > 0:
-            outline = points[first : first + 6]
-            outline = (outline - outline.mean(0)) * [1.5, 3.2] + outline.mean(0)
-            cv2.fillPoly(zone, [cv2.convexHull(outline.round().astype(np.int32))], 1)
+            start, end = points[first], points[first + 3]
+            width = float(np.linalg.norm(end - start))
+            centre = points[first : first + 6].mean(0) - [0.0, _LID_UP * width]
+            slope = float(np.degrees(np.arctan2(end[1] - start[1], end[0] - start[0])))
+            axes = (round(_LID_WIDE * width), round(_LID_HIGH * width))
+            middle = (round(float(centre[0])), round(float(centre[1])))
+            cv2.ellipse(zone, middle, axes, slope, 0.0, 360.0, 1, -1)
     return zone > 0
 
 
@@ -129,10 +139,14 @@ def stretched(state: _State) -> Mask:
 
 
 def evened(state: _State, ratio: Floats) -> Floats:
-    """The ratio of lights, held back on closing lids."""
-    if max(closing(state)) <= 0:
+    """The ratio of lights on closing lids: held back, and dimmer, for skin from below the brow shines."""
+    import cv2
+
+    closed = max(closing(state))
+    if closed <= 0:
         return ratio
-    return np.where(_zone(state), np.clip(ratio, *_RATIO), ratio)
+    zone = cv2.GaussianBlur(_zone(state).astype(np.float32), (0, 0), _LID_SOFT * state.head.inner)
+    return (ratio + zone * (np.clip(ratio, *_RATIO) * (1 - _LID_SHADE * closed) - ratio)).astype(np.float32)
 
 
 def lash_line(state: _State, picture: Floats) -> Floats:

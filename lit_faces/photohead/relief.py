@@ -17,7 +17,7 @@ TEXELS = 480
 VARIANTS = 5  # ways in which people's skin folds
 POWER = 1.25  # of the activation: folds come late
 #: How strongly each AU's relief shows on a photograph.
-STRENGTH = {1: 1.3, 2: 1.3, 4: 1.6, 6: 0.5, 7: 0.9, 9: 1.2, 12: 0.5, 15: 1.2, 17: 0.3, 43: 0.6}
+STRENGTH = {1: 1.3, 2: 1.3, 4: 1.2, 6: 0.4, 7: 0.9, 9: 1.2, 12: 0.5, 15: 1.2, 17: 0.3, 43: 0.6}
 _HOLLOW = 3.5  # texels: size of the surroundings that a hollow is measured against
 
 
