@@ -12,8 +12,6 @@ follows from the seed and the rendered faces' indices alone, so that a killed ru
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,7 +23,7 @@ from torch.utils.data import DataLoader
 from data_modules.base import BatchDataset, FaceDataModule
 from data_modules.rendered import RenderedFaces
 from data_modules.smiles import LICENCES, Smiles, SmilingPeople
-from lit_faces.core.csv_files import text_lines
+from lit_faces.core.csv_files import read_own
 from lit_faces.core.facs import index_of
 from lit_faces.core.inputs import read_file
 from lit_faces.core.labelled import read_labelled
@@ -95,9 +93,7 @@ def _folds(folder: Path, subjects: Sequence[str]) -> list[int]:
 
 
 def _rows(table: Path) -> list[dict[str, str]]:
-    lines = [line for _, line in text_lines(read_file(table, "table"))]
-    rows = csv.DictReader(io.StringIO("\n".join(lines)))
-    return [{name: cell or "" for name, cell in row.items() if name} for row in rows]
+    return read_own(read_file(table, "table"))[1]
 
 
 def _numbers(what: str, faces: FaceBatch) -> dict[str, Any]:

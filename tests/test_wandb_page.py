@@ -84,7 +84,21 @@ def test_nothing_of_a_person_is_logged_and_lineage_joins_the_runs(tmp_path: Path
     photo.write_bytes((shared_data / "real" / "ski_astronaut_astronaut.png").read_bytes())
     monkeypatch.setenv("WANDB_API_KEY", "0123456789secretkey0123456789secretkey01")
     out = tmp_path / "set"
-    words = [str(photo), "--out", str(out), "--n", "4", "--attempts", "2", "--jobs", "1", "--focus", "none"]
+    words = [
+        str(photo),
+        "--out",
+        str(out),
+        "--n",
+        "4",
+        "--attempts",
+        "2",
+        "--jobs",
+        "1",
+        "--focus",
+        "none",
+        "--generator",
+        "packaged",
+    ]
     assert generate.main([*words, "--wandb", "offline"]) == 0
     first = OfflineRun.read(out)
     (person_set,) = first.artifacts(used=False)

@@ -16,8 +16,8 @@ import io
 import math
 import numbers
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, TextIO
 
 _FORMULA = re.compile(r"'*(?:[\t\r\n]|\s*[=+\-@\uff1d\uff0b\uff0d\uff20])")  # the wide forms count in Japanese Excel
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
@@ -215,3 +215,13 @@ def read_own(data: bytes) -> tuple[list[str], list[dict[str, str]]]:
     head, *rows = list(csv.reader(io.StringIO(text, newline=""))) or [[]]
     names = [plain(name) for name in head]
     return names, [{**dict.fromkeys(names, ""), **dict(zip(names, map(plain, row)))} for row in rows if row]
+
+
+def rows_of_own(handle: TextIO) -> Iterator[dict[str, str]]:
+    """Rows of a long file of :func:`csv_bytes`, one at a time, by column.
+
+    Args:
+        handle: open with ``newline=""``.
+    """
+    for row in csv.DictReader(handle):
+        yield {name: plain(text) for name, text in row.items()}

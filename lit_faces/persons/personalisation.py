@@ -82,7 +82,8 @@ def personalise(
             tell(line)
         made.refuse_empty()
         learnt = adapt(made.folder, learning, out / "detector", source.name, tell, zero)
-        if learnt.figures.get(AFTER, 1.0) < learnt.figures.get(ZERO, 0.0):
+        after, alone = learnt.figures.get(AFTER), learnt.figures.get(ZERO)  # null where too little is known
+        if after is not None and alone is not None and after < alone:
             tell("learning did not beat the person's zero alone: zero.json with the first detector reads them better")
         if learnt.already:
             tell(f"{learnt.folder}: is there already")

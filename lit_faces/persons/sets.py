@@ -221,8 +221,8 @@ def _work(
         initargs=(os.getpid(), source, plan, settings),
     )
     with pool:
-        flying = {pool.submit(_in_worker, out, number, slots, key): number for number, slots in todo}
-        try:
+        try:  # from the first process on: a signal may come while the others are started
+            flying = {pool.submit(_in_worker, out, number, slots, key): number for number, slots in todo}
             for done in as_completed(flying):
                 yield flying[done], done.result()
         except BrokenProcessPool as error:

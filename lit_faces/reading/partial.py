@@ -6,7 +6,6 @@ Beside ``aus.csv`` stand, until it is written, ``aus.partial.csv`` (the own form
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -14,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from lit_faces.core.csv_files import csv_bytes, plain
+from lit_faces.core.csv_files import csv_bytes, rows_of_own
 from lit_faces.core.files import replace_file
 from lit_faces.reading.rows import FaceRow, cells, columns, from_cells
 
@@ -78,8 +77,7 @@ class Partial:
     def rows(self) -> Iterator[FaceRow]:
         """All rows, from the disk."""
         with self.path.open(newline="", encoding="utf-8") as handle:
-            for line in csv.DictReader(handle):
-                yield from_cells({name: plain(text) for name, text in line.items()})
+            yield from map(from_cells, rows_of_own(handle))
 
     def remove(self) -> None:
         """The table is written: nobody needs this any more."""

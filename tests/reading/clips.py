@@ -21,7 +21,7 @@ def people() -> np.ndarray:
     au = torch.zeros(6, NUM_AUS)
     au[:, AU_INDEX[12]] = torch.linspace(0, 5, 6)
     found = []
-    for subject in (3, 4):
+    for subject in (2, 8):
         who = torch.full((6,), subject)
         found.append(renderer.render(who, torch.zeros(6, dtype=torch.long), 0 * who, au, torch.zeros(6, 3)).image)
     return torch.stack(found).permute(0, 1, 3, 4, 2).contiguous().numpy()
