@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -27,6 +29,14 @@ class Original:
 
     image: NDArray[np.uint8]
     crop: tuple[float, float, float]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """As a tensor: through shared memory, so that starting a process does not wait until it reads."""
+        return _of_tensor, (torch.from_numpy(self.image.copy()), self.crop)
+
+
+def _of_tensor(image: Tensor, crop: tuple[float, float, float]) -> Original:
+    return Original(image.numpy(), crop)
 
 
 def cut_original(photo: NDArray[np.uint8], crop: tuple[float, float, float]) -> Original:
