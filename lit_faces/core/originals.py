@@ -32,7 +32,9 @@ class Original:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """As a tensor: through shared memory, so that starting a process does not wait until it reads."""
-        return _of_tensor, (torch.from_numpy(self.image.copy()), self.crop)
+        if "_shared" not in self.__dict__:  # kept: its file must stay open until the process has read it
+            object.__setattr__(self, "_shared", torch.from_numpy(self.image.copy()))
+        return _of_tensor, (self.__dict__["_shared"], self.crop)
 
 
 def _of_tensor(image: Tensor, crop: tuple[float, float, float]) -> Original:
