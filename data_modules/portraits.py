@@ -127,11 +127,11 @@ class PortraitReader(Reader):
 
     def _find(self) -> list[Portrait]:
         """The photographs in any order."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} must say which photographs there are")
 
     def points(self, portrait: Portrait) -> Floats:
         """The hand-placed points of a photograph, float32 (189, 2), pixels of the picture; NaN where there are none."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} must say where the points of a photograph are")
 
     def clips(self) -> list[Clip]:
         """A clip a person: frame 3 at rest, frame 8 smiling."""

@@ -70,6 +70,24 @@ def inner_eye_distance(landmarks: Points) -> Points:
     return _length(landmarks[..., 42, :] - landmarks[..., 39, :])
 
 
+def lip_gap(landmarks: Points) -> Points:
+    """Gap of the inner lips over the outer-eye distance: float (..., 68, 2) to (...)."""
+    gaps = _length(landmarks[..., [61, 62, 63], :] - landmarks[..., [67, 66, 65], :])
+    return gaps.mean(-1) / outer_eye_distance(landmarks)
+
+
+def eye_aspect_ratio(landmarks: Points, first: int) -> Points:
+    """Height over width of an eye's opening (Soukupova and Cech 2016): float (..., 68, 2) to (...).
+
+    Args:
+        landmarks: the 68 points.
+        first: of the eye's points: 36, the subject's right eye, or 42.
+    """
+    corner = landmarks[..., first : first + 6, :]
+    height = _length(corner[..., [1, 2], :] - corner[..., [5, 4], :]).mean(-1)
+    return height / _length(corner[..., 0, :] - corner[..., 3, :])
+
+
 def crop_frame(landmarks: Points) -> tuple[Points, Points, Points]:
     """Centre and side of the square crop of a face.
 

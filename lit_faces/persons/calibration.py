@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lit_faces.core.alignment import lip_gap
 from lit_faces.core.clips import faces_of_clip, is_clip
 from lit_faces.core.facs import AU_KEYS, index_of
 from lit_faces.core.files import locked
@@ -29,7 +30,7 @@ from lit_faces.core.options import at_least, check_out, option
 from lit_faces.core.photos import source_from_photo
 from lit_faces.core.sample import FaceBatch, collate
 from lit_faces.core.shipped import DETECTOR_HELP, weights_path
-from lit_faces.persons.intensities import EYES, PARTED, eye_aspect_ratio, lip_gap, stated_intensities
+from lit_faces.persons.intensities import EYES, PARTED, eyes_open, stated_intensities
 from lit_faces.persons.source import check_visible
 from lit_faces.persons.zero import ZERO_FILE, Evidence, Floats, ReadPictures, Slopes, Zero, ZeroedReader
 from lit_faces.tasks.au_detector import WEIGHTS_FILE, AUDetector, load_detector
@@ -250,7 +251,7 @@ def hidden_at_rest(landmarks: Tensor) -> Tensor:
     done = {
         12: smile_shape(landmarks) > _SMILES,
         25: lip_gap(landmarks) > PARTED,
-        43: eye_aspect_ratio(landmarks) < EYES[0],
+        43: eyes_open(landmarks) < EYES[0],
     }
     hidden = torch.zeros(len(landmarks), len(AU_KEYS), dtype=torch.bool)
     for au, seen in done.items():

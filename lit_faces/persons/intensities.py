@@ -12,7 +12,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from lit_faces.core.alignment import outer_eye_distance
+from lit_faces.core.alignment import eye_aspect_ratio, lip_gap
 from lit_faces.core.facs import AU_INDEX, AU_KEYS, MAX_INTENSITY, NUM_AUS
 from lit_faces.core.sample import FaceBatch
 from lit_faces.fitting.landmark_model import LandmarkModel
@@ -76,24 +76,14 @@ def seen_in_landmarks(readings: Tensor, landmarks: Tensor, fits: list[FittedFace
     found[:, AU_INDEX[12]] = torch.maximum(found[:, AU_INDEX[12]], sure)
     parted = _PARTED_LEVEL * (gap > PARTED)
     found[:, AU_INDEX[25]] = torch.maximum(found[:, AU_INDEX[25]], parted)
-    shut = _SHUT_LEVEL * ((EYES[0] - eye_aspect_ratio(landmarks)) / (EYES[0] - EYES[1])).clamp(0.0, 1.0)
+    shut = _SHUT_LEVEL * ((EYES[0] - eyes_open(landmarks)) / (EYES[0] - EYES[1])).clamp(0.0, 1.0)
     found[:, AU_INDEX[43]] = torch.maximum(found[:, AU_INDEX[43]], shut)
     return found
 
 
-def lip_gap(landmarks: Tensor) -> Tensor:
-    """Gap of the inner lips over the outer-eye distance: (B, 68, 2) to (B,)."""
-    return (landmarks[:, 61:64] - landmarks[:, [67, 66, 65]]).norm(dim=2).mean(1) / outer_eye_distance(landmarks)
-
-
-def eye_aspect_ratio(landmarks: Tensor) -> Tensor:
-    """Height over width of the eyes' openings (Soukupova and Cech 2016), both eyes' mean: (B, 68, 2) to (B,)."""
-    found = []
-    for first in (36, 42):
-        corner = landmarks[:, first : first + 6]
-        height = (corner[:, [1, 2]] - corner[:, [5, 4]]).norm(dim=2).mean(1)
-        found.append(height / (corner[:, 0] - corner[:, 3]).norm(dim=1))
-    return torch.stack(found).mean(0)
+def eyes_open(landmarks: Tensor) -> Tensor:
+    """Aspect ratio of the eyes, both eyes' mean: (B, 68, 2) to (B,)."""
+    return 0.5 * (eye_aspect_ratio(landmarks, 36) + eye_aspect_ratio(landmarks, 42))
 
 
 def stated_intensities(text: str) -> Tensor:

@@ -30,6 +30,7 @@ import torch
 from lit_faces.core.csv_files import csv_bytes
 from lit_faces.core.facs import AU_KEYS
 from lit_faces.core.files import remove_listed, replace_file
+from lit_faces.core.processes import follow
 from lit_faces.core.provenance import generated_png
 from lit_faces.core.shards import ShardWriter, shard_state, write_index
 from lit_faces.core.shipped import Kind, weights_code, weights_path
@@ -241,22 +242,11 @@ _WORKER: dict[str, SetMaker] = {}
 
 
 def _start_worker(parent: int, source: PersonSource, plan: Plan, settings: Settings) -> None:
-    import signal
-    import threading
-    import time
-
     import cv2
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent tells us
+    follow(parent)
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(0.5)
-        os._exit(1)  # the parent was killed: nobody waits for us
-
-    threading.Thread(target=watch, daemon=True).start()
     _WORKER["maker"] = SetMaker(source, plan, settings)
 
 
@@ -299,36 +289,15 @@ def write_chunk(maker: SetMaker, out: Path, number: int, slots: list[int], key: 
 
 
 def _table(attempts: list[Attempt]) -> bytes:
-    head = [
-        "slot",
-        "cell",
-        "attempt",
-        "kept",
-        "reason",
-        "uncertain",
-        "nme",
-        "identity_distance",
-        "source",
-        "yaw",
-        "pitch",
-        "roll",
-    ]
-    columns = [*head, *(f"asked_{key}" for key in AU_KEYS), *(f"achieved_{key}" for key in AU_KEYS)]
+    columns = [
+        "slot", "cell", "attempt", "kept", "reason", "uncertain", "nme", "identity_distance", "source", "yaw", "pitch",
+        "roll", *(f"asked_{key}" for key in AU_KEYS), *(f"achieved_{key}" for key in AU_KEYS),
+    ]  # fmt: skip
     rows = (
         [
-            a.slot,
-            a.cell,
-            a.attempt,
-            int(a.kept),
-            a.reason,
-            a.uncertain,
-            a.nme,
-            a.distance,
-            a.source,
-            *a.pose,
-            *a.asked,
-            *a.achieved,
+            a.slot, a.cell, a.attempt, int(a.kept), a.reason, a.uncertain, a.nme, a.distance, a.source,
+            *a.pose, *a.asked, *a.achieved,
         ]
         for a in attempts
-    )
+    )  # fmt: skip
     return csv_bytes(columns, rows)

@@ -58,12 +58,13 @@ class MeshFit:
         rest = self._model_mesh(torch.zeros_like(self.au), torch.zeros_like(self.au)).rest
         return frame(rest[None], pose[None], torch.tensor([CAMERA_DISTANCE]), self.jitter[None], size)
 
-    def _activations(self, au: Tensor, gained: bool) -> Tensor:
+    def activations(self, au: Tensor, gained: bool) -> Tensor:
+        """What intensities (19,), 0..5, make of this person's muscles: (19,), with or without the gains."""
         gain = self.gain if gained else torch.ones_like(self.gain)
         return activation(au, self.model.gamma, self.model.amplitude, gain)
 
     def _model_mesh(self, right: Tensor, left: Tensor, gained: bool = True) -> Posed:
-        return self.mesh.pose(self.shape, self._activations(right, gained), self._activations(left, gained))
+        return self.mesh.pose(self.shape, self.activations(right, gained), self.activations(left, gained))
 
     def source(self) -> Posed:
         """The mesh as the photo shows it."""

@@ -142,7 +142,7 @@ class PhotoHead:
         covered = seen.face(len(mesh.triangles))
         found = seen(torch.cat([camera[:, 2:], self.source_normals, self._places()], 1))
         self.depth = np.where(covered, found[..., 0], -1e3).astype(np.float32)
-        crop = self._crop(self.photo)
+        crop = self.cropped(self.photo)
         self.skin = self._skin(covered, found)
         light = linear(crop)
         normal = found[..., 1:4] / np.maximum(np.linalg.norm(found[..., 1:4], axis=-1, keepdims=True), 1e-6)
@@ -170,7 +170,8 @@ class PhotoHead:
     def _rasterise(self, xy: Tensor, camera: Tensor, triangles: Tensor) -> Fragments:
         return rasterise(xy[None], -camera[None, :, 2], triangles, self.inner)
 
-    def _crop(self, padded: Floats) -> Floats:
+    def cropped(self, padded: Floats) -> Floats:
+        """The crop (S, S, ...) of a padded picture."""
         return padded[self.pad : self.pad + self.inner, self.pad : self.pad + self.inner]
 
     def _skin(self, covered: Mask, found: Floats) -> Mask:
@@ -256,14 +257,9 @@ class PhotoHead:
         which, share = self.rim
         position = position + share * (moved[which].mean(1) @ self.view.rotation[0].T)
         move = view.rotation[0] @ self.view.rotation[0].T
-        neck = self.head_axes(_NECK)
+        neck = torch.tensor([[_NECK]])
         shift = view.to_camera(neck)[0, 0] - self.view.to_camera(neck)[0, 0]
         return turns * (position @ move.T) + (1 - turns) * (position + shift)
-
-    @staticmethod
-    def head_axes(point: tuple[float, float, float]) -> Tensor:
-        """A point of the head as (1, 1, 3)."""
-        return torch.tensor([[point]])
 
 
 class _State:
@@ -378,9 +374,9 @@ class _State:
         import cv2
 
         head, fit = self.head, self.head.fit
-        own = fit._activations(fit.au, gained=False)
+        own = fit.activations(fit.au, gained=False)
         right, left = (
-            (fit._activations(side, gained=True) - self.share * own).clamp(min=0).numpy()
+            (fit.activations(side, gained=True) - self.share * own).clamp(min=0).numpy()
             for side in (self.right, self.left)
         )
         light = self._bunched(light)
@@ -408,8 +404,8 @@ class _State:
     def _bunched(self, light: Floats) -> Floats:
         """The measured template of a smile: more of it than the photo shows, or less."""
         fit = self.head.fit
-        own = fit._activations(fit.au, gained=False)
-        sides = [(fit._activations(side, gained=True) - own).numpy() for side in (self.right, self.left)]
+        own = fit.activations(fit.au, gained=False)
+        sides = [(fit.activations(side, gained=True) - own).numpy() for side in (self.right, self.left)]
         change = self.head.smile.change(*sides)
         if change is None:
             return light

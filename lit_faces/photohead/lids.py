@@ -160,7 +160,7 @@ def lash_line(state: _State, picture: Floats) -> Floats:
     own = head.landmarks_xy
     rows = slice(max(int(own[36:48, 1].min()), 0), int(own[36:48, 1].max()) + 1)
     columns = slice(max(int(own[36, 0]), 0), int(own[45, 0]))
-    dark = np.percentile(head._crop(head.photo)[rows, columns].reshape(-1, 3), 5, axis=0)
+    dark = np.percentile(head.cropped(head.photo)[rows, columns].reshape(-1, 3), 5, axis=0)
     points = state.view.project(state.view.to_camera(head.mesh.landmarks(state.target.vertices)[None]))[0].numpy()
     for amount, (upper, lower) in zip(closed, _EYES, strict=True):
         if amount <= _LINE_FROM:

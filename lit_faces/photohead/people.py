@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from lit_faces.core.alignment import outer_eye_distance
+from lit_faces.core.alignment import eye_aspect_ratio, lip_gap
 from lit_faces.core.csv_files import read_own
 from lit_faces.core.facs import AU_INDEX, EMOTION_INDEX, NUM_AUS
 from lit_faces.core.inputs import read_file
@@ -203,11 +203,6 @@ def _expression(model: LandmarkModel, landmarks: Tensor) -> str:
     found = fit_photo(model, landmarks, FIT_SIZE)
     if float(found.au[AU_INDEX[12]]) > _SMILE:
         return "the face smiles"
-    gap = (landmarks[61:64] - landmarks[[67, 66, 65]]).norm(dim=1).mean() / outer_eye_distance(landmarks[None])[0]
-    if float(gap) > _PARTED:
+    if float(lip_gap(landmarks)) > _PARTED:
         return "the lips are parted"
-    openings = []
-    for first in (36, 42):
-        eye = landmarks[first : first + 6]
-        openings.append(float((eye[[1, 2]] - eye[[5, 4]]).norm(dim=1).mean() / (eye[0] - eye[3]).norm()))
-    return "the eyes are closed" if max(openings) < 0.15 else ""
+    return "the eyes are closed" if max(float(eye_aspect_ratio(landmarks, n)) for n in (36, 42)) < 0.15 else ""

@@ -77,7 +77,7 @@ def luminance(head: PhotoHead) -> tuple[Floats, NDArray[np.bool_]]:
     """Log luminance of the skin at each vertex (V,), less the light that the mesh explains, and where it is seen."""
     import cv2
 
-    log = np.log(np.maximum(linear(head._crop(head.photo)) @ LUMA, 1e-3)).astype(np.float32)
+    log = np.log(np.maximum(linear(head.cropped(head.photo)) @ LUMA, 1e-3)).astype(np.float32)
     log = cv2.GaussianBlur(log, (0, 0), _BLUR_MM * head.scale)
     at, normal = head.source_xy.numpy(), head.source_normals.numpy()
     found = sample(log, at[:, :1], at[:, 1:], LINEAR)[:, 0]
