@@ -33,7 +33,8 @@ from lit_faces.core.shipped import DETECTOR_HELP, weights_path
 from lit_faces.persons.intensities import EYES, PARTED, eyes_open, stated_intensities
 from lit_faces.persons.source import check_visible
 from lit_faces.persons.zero import ZERO_FILE, Evidence, Floats, ReadPictures, Slopes, Zero, ZeroedReader
-from lit_faces.tasks.au_detector import WEIGHTS_FILE, AUDetector, load_detector
+from lit_faces.tasks.au_detector import WEIGHTS_FILE
+from lit_faces.tasks.black_box import OWN_HELP, FaceReader, code_of, is_own, open_detector
 
 _SMILES = 0.69  # of smile_shape
 #: What a smile, parted lips and closed eyes make unknowable at rest.
@@ -46,9 +47,12 @@ _FRAMES = 24  # of a clip
 class CalibrateOptions:
     """How a zero is set; each field's help says what it is."""
 
-    detector: str | None = option(None, f"whose zero: {DETECTOR_HELP} (default: the one in --out, or generic)")
+    detector: str | None = option(
+        None, f"whose zero: {DETECTOR_HELP}{OWN_HELP} (default: the one in --out, or generic)"
+    )
     source_au: str = option("auto", "what is done in the sources: auto, neutral, or stated: 6=2,12=3")
     face: int | None = option(None, "which face of a photo, or person of a clip, from 0")
+    slopes: Path | None = option(None, "how much of a resting reading returns, JSON (default: of the shipped detector)")
     undo: bool = option(False, "take the zero away again; needs --out alone")
     overwrite: bool = option(False, "begin anew; otherwise what is given is pooled with what is there")
 
@@ -107,16 +111,47 @@ def calibrate(
     if not sources:
         raise ValueError("no photo and no clip is given: a zero needs one at least")
     word = detector_of(out, options.detector)
-    detector, code = load_detector(word), reader_code(word)
+    detector, code = open_detector(word), reader_code(word)
     analyser, notes = FaceAnalyser() if analyser is None else analyser, []
     with locked(out, "calibrate"):  # what is there is read, too: two photos at once must both count
-        zero = None if options.overwrite else _there(out, code)
-        zero = Zero.of(AU_KEYS, Slopes.shipped(), code) if zero is None else zero
+        zero = _begun(options, out, code)
         for path in sources:
             evidence, said = evidence_of(path, detector.predict_au, detector.size, options, analyser)
             known, zero = zero, zero.pooled(evidence)
             notes += [f"{path}: {line}" for line in (said if zero is not known else ["is in the zero already"])]
         return Calibrated(zero, zero.save(out), notes)
+
+
+def calibrate_readings(
+    readings: Floats, tool: str, source: str, options: CalibrateOptions, out: Path, names: Sequence[str] = AU_KEYS
+) -> Calibrated:
+    """Set a person's zero from what another tool has read of them at rest; raises as :func:`calibrate`.
+
+    Args:
+        readings: (T, A), NaN = not read; of one frame, or of many in which the person mostly rests.
+        tool: whose readings these are, any word.
+        source: what tells one table from another, its SHA-256.
+        options: what is done in them, where that is stated; ``auto`` takes them for rest.
+        out: folder of the person.
+        names: of the readings.
+    """
+    check_out(out)
+    table = torch.from_numpy(np.asarray(readings, np.float64))
+    if not table.isfinite().any():
+        raise ValueError(f"{tool}: no face is read in any row of the table: give one of the person at rest")
+    if options.source_au not in ("auto", "neutral"):
+        table = table - _by_name(stated_intensities(options.source_au).double()[None], names)
+    rest = table.clamp_min(0.0).nanquantile(_AT_REST if len(table) > 1 else 0.5, dim=0).numpy()
+    with locked(out, "calibrate"):
+        zero = _begun(options, out, tool, names).pooled(Evidence(rest, source))
+        return Calibrated(zero, zero.save(out))
+
+
+def _begun(options: CalibrateOptions, out: Path, code: str, names: Sequence[str] = AU_KEYS) -> Zero:
+    """The zero that is there, or one of somebody of whom nothing is known."""
+    zero = None if options.overwrite else _there(out, code)
+    slopes = Slopes.shipped() if options.slopes is None else Slopes.shipped(options.slopes)
+    return Zero.of(names, slopes, code) if zero is None else zero
 
 
 def undo(out: Path) -> bool:
@@ -135,6 +170,8 @@ def detector_of(folder: Path, asked: str | None = None) -> str:
 
 def reader_code(detector: str) -> str:
     """Digits of the SHA-256 of a detector's weights: a word such as ``generic`` may mean others tomorrow."""
+    if is_own(detector):
+        return code_of(detector)
     return hashlib.sha256(weights_path("detector", detector).read_bytes()).hexdigest()[:12]
 
 
@@ -145,10 +182,10 @@ def person_reader(folder: Path, detector: str | None = None) -> ZeroedReader:
         ValueError, OSError: a damaged file; a zero of another detector.
     """
     word = detector_of(folder, detector)
-    return with_zero(load_detector(word), _there(folder, reader_code(word)))
+    return with_zero(open_detector(word), _there(folder, reader_code(word)))
 
 
-def with_zero(detector: AUDetector, zero: Zero | None) -> ZeroedReader:
+def with_zero(detector: FaceReader, zero: Zero | None) -> ZeroedReader:
     """A detector with a person's zero: pictures uint8 (B, 3, H, W) to intensities (B, 19)."""
     return ZeroedReader(detector.predict_au, AU_KEYS, zero)
 

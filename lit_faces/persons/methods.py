@@ -66,7 +66,8 @@ class Method:
     """How a person is learnt.
 
     Attributes:
-        trains: which weights move; the heads of occurrence and expression stay as they are.
+        trains: which weights move; the heads of occurrence and expression stay as they are. ``delta``: none of the
+            shared ones; a change of the person's own is learnt beside them (:mod:`lit_faces.models.adapters`).
         penalty: makes what holds them, not yet consolidated.
         distil: makes learning without forgetting; consolidated on the detector as it is before each person.
         replay: whether frames of others are mixed into every batch.
@@ -77,7 +78,7 @@ class Method:
         population: whether ``fit`` needs to know what is usual.
     """
 
-    trains: Literal["nothing", "head", "all"] = "all"
+    trains: Literal["nothing", "head", "all", "delta"] = "all"
     penalty: Callable[[Recipe], QuadraticPenalty] | None = None
     distil: Callable[[Recipe], LwF] | None = None
     replay: bool = False
@@ -90,7 +91,7 @@ class Method:
     @property
     def leaves_others(self) -> bool:
         """Whether the shared detector stays as it is, so that nobody else can notice."""
-        return self.fit is not None or self.trains == "nothing"
+        return self.fit is not None or self.trains in ("nothing", "delta")
 
 
 def _ewc(recipe: Recipe) -> EWC:
@@ -148,6 +149,9 @@ METHODS: dict[str, Method] = {
     "ewc_replay": Method(penalty=_ewc, replay=True),
     "generative_replay": Method(penalty=_ewc, replay=True, generative=True),
     "joint": Method(replay=True, joint=True),
+    # by gradient, beside the shared weights: the rest of the family holds what the person's change does to others
+    "delta": Method("delta"),
+    "delta_ewc_replay": Method("delta", penalty=_ewc, replay=True),
     # without labels: from the photo, which is neutral; from all frames of the person
     "neutral": Method(fit=_neutral, labels=False, population=True),
     "neutral_raw": Method(fit=_neutral_raw, labels=False, population=True),
