@@ -125,7 +125,9 @@ def main() -> None:
     detector = load_detector(args.detector)
     for head in ["parametric", *([f"ict:{args.ict}"] if args.ict else [])]:
         people = render_people(head, args.people, args.frames, detector.size)
-        print(f"\n{head.split(':')[0]} heads, {args.people} people x {args.frames} frames\n{'':26}{'ICC':>7}  gain over generic")
+        print(
+            f"\n{head.split(':')[0]} heads, {args.people} people x {args.frames} frames\n{'':26}{'ICC':>7}  gain over generic"
+        )
         for name, value, gain in compare(detector, people, args.resamples):
             print(f"{name:26}{value:7.3f}  {gain}")
 

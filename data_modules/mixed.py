@@ -171,7 +171,7 @@ class MixedFaces(FaceDataModule):
     """Rendered faces and what else a detector shall learn from.
 
     Args:
-        rendered: the rendered faces, in mode ``frames`` or ``people``; they give the length of an epoch, validation and test.
+        rendered: the rendered faces, mode ``frames`` or ``people``; length of an epoch, validation and test are theirs.
         folders: folders of labelled crops, for example photographs with drawn AUs.
         smiles: real people at rest and smiling.
         held_out_part: 1, 2 or 3: nobody of fold 0, 1 or 2 is seen in the photographs and the folders, which must say

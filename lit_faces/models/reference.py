@@ -95,6 +95,40 @@ class ReferenceHead(nn.Module):
         return shift * there.amax(1)
 
 
+class DifferenceHead(nn.Module):
+    """One-frame calibration as it was published: the features of the reference are subtracted, and the rest is read.
+
+    A Siamese network whose two branches meet in a difference (arXiv 2409.00240), beside :class:`ReferenceHead` as the
+    method to compare with: it knows neither the references' AUs nor the face itself, and cannot do without a reference.
+
+    Args:
+        inputs: D, length of the feature vector.
+        outputs: logits.
+        hidden: of the part behind the difference.
+    """
+
+    def __init__(self, inputs: int, outputs: int, hidden: int = 192) -> None:
+        super().__init__()
+        self.inputs, self.outputs = inputs, outputs
+        self.mix = nn.Linear(inputs, hidden)
+        self.read = nn.Linear(hidden, outputs)
+        nn.init.zeros_(self.read.weight)
+        nn.init.zeros_(self.read.bias)
+
+    def forward(self, features: Tensor, references: References) -> Tensor:
+        """Logits, float32 (B, outputs); arguments as of :class:`ReferenceHead`."""
+        there = torch.ones_like(references.intensity[..., 0]) if references.there is None else references.there.float()
+        mean = (references.features.float() * there[..., None]).sum(1) / there.sum(1).clamp_min(1.0)[..., None]
+        return self.read(functional.gelu(self.mix(features.float() - mean))).float()
+
+
+#: How a face is read beside references; ``difference`` is the published baseline.
+REFERENCE_HEADS: dict[str, type[ReferenceHead] | type[DifferenceHead]] = {
+    "compare": ReferenceHead,
+    "difference": DifferenceHead,
+}
+
+
 def draw_references(
     subjects: list[str], intensity: Tensor, generator: torch.Generator, most: int = 2
 ) -> tuple[Tensor, Tensor]:

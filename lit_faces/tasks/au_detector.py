@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import inspect
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as functional
@@ -37,7 +37,7 @@ from lit_faces.losses.action_units import (
 )
 from lit_faces.models.backbones import build_backbone
 from lit_faces.models.heads import NUM_EXPRESSIONS, AUHead, Calibration, LogitHead, Prevalence
-from lit_faces.models.reference import ReferenceHead, References, draw_references
+from lit_faces.models.reference import REFERENCE_HEADS, References, draw_references
 from lit_faces.tasks.augmentation import augment_frames, augment_strongly
 from lit_faces.tasks.base import quiet_save_hyperparameters
 from lit_faces.tasks.measured import MeasuredDetector, Reading
@@ -77,6 +77,7 @@ class AUDetector(MeasuredDetector):
         expression_head: whether expressions are read.
         reference_head: whether other pictures of a person may stand beside the one that is read. Training batches need
             several faces of one subject then (``mode: people`` of rendered faces).
+        reference_kind: ``compare``, or ``difference`` (one-frame calibration as published, a baseline).
         weight_reference: weight of what is read beside references, against what is read without.
         calibrate: fit scale and thresholds on the validation people after each epoch of a fit.
         augment: change light, place, noise and blur of training pictures, and mirror half of them.
@@ -107,6 +108,7 @@ class AUDetector(MeasuredDetector):
         occurrence_head: bool = False,
         expression_head: bool = False,
         reference_head: bool = False,
+        reference_kind: Literal["compare", "difference"] = "compare",
         weight_reference: float = 1.0,
         calibrate: bool = False,
         augment: bool = True,
@@ -130,6 +132,7 @@ class AUDetector(MeasuredDetector):
             "expression": weight_expression if expression_head else 0.0,
         }
         self.weight_order, self.reference_head, self.weight_reference = weight_order, reference_head, weight_reference
+        self.reference_kind = reference_kind
         self.references: References | None = None
         self.occurrence_head, self.expression_head, self.calibrate = occurrence_head, expression_head, calibrate
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
@@ -189,7 +192,7 @@ class AUDetector(MeasuredDetector):
         outputs = [
             head.linear.out_features for head in (self.head, self.occurrence, self.expression) if head is not None
         ]
-        self.reference = ReferenceHead(width, sum(outputs)) if self.reference_head else None
+        self.reference = REFERENCE_HEADS[self.reference_kind](width, sum(outputs)) if self.reference_head else None
         self.calibration = self._new_calibration()
         self.prevalence = nn.ModuleDict(
             {"occurrence": Prevalence(len(AU_KEYS), 0.2), "expression": Prevalence(NUM_EXPRESSIONS, 0.125)}
@@ -223,8 +226,9 @@ class AUDetector(MeasuredDetector):
         """Features (B, D) -> what every head reads; beside ``references`` (B, M, ...) of the same people, or alone."""
         logits = [head.linear(features).float() for head in self._heads() if head is not None]
         if references is not None and self.reference is not None:
-            shifts = self.reference(features, references).split([part.shape[1] for part in logits], 1)
-            logits = [part + shift for part, shift in zip(logits, shifts)]
+            found = list(self.reference(features, references).split([part.shape[1] for part in logits], 1))
+            shifts = self.reference_kind == "compare"
+            logits = [part + shift for part, shift in zip(logits, found)] if shifts else found
         others = iter(logits[1:])
         occurrence, expression = (None if head is None else next(others) for head in (self.occurrence, self.expression))
         return Reading(self.head.of_logits(logits[0]), occurrence, expression)
@@ -429,6 +433,8 @@ class AUDetector(MeasuredDetector):
         if half:
             state = {key: value.half() if value.is_floating_point() else value for key, value in state.items()}
         heads = {name: getattr(self, name) for name in _HEADS if getattr(self, name) or name != "reference_head"}
+        if self.reference is not None and self.reference_kind != "compare":
+            card = {"reference_kind": self.reference_kind, **card}
         about = self.card(
             _KIND, backbone=self.backbone_name, size=self.size, scale=[0.0, MAX_INTENSITY], **{**heads, **card}
         )
@@ -452,6 +458,7 @@ def load_detector(path: Path | str) -> AUDetector:
     check_card(path, card, _KIND, "the weights of an AU detector", train)
     where = f"{path}: its card"
     heads: dict[str, Any] = {name: field(card, name, bool, where, default=False) for name in _HEADS}
+    heads["reference_kind"] = field(card, "reference_kind", str, where, choices=REFERENCE_HEADS, default="compare")
     backbone = field(card, "backbone", str, where, minimum=1, maximum=100)
     size = field(card, "size", int, where, minimum=16, maximum=1024)
     seen = field(card, "images_seen", int, where, minimum=0, default=0)
