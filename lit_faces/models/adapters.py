@@ -144,7 +144,11 @@ class Delta(nn.Module):
             FileNotFoundError: no such file.
             ValueError: damaged, or no delta.
         """
-        state, card = load_weights(path)
+        return cls.of_card(*load_weights(path), path)
+
+    @classmethod
+    def of_card(cls, state: Mapping[str, Tensor], card: Mapping[str, Any], path: Path | str) -> Delta:
+        """A delta from what its file holds; raises as :meth:`load`."""
         check_card(path, card, _KIND, "a person's delta", "make one with `adapt --method delta`")
         return cls.of_state(state, field(card, "detector", str, path, minimum=1, maximum=64), str(path))
 
