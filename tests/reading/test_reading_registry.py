@@ -16,7 +16,7 @@ from lit_faces.predict import main
 from lit_faces.reading import pipeline
 from lit_faces.tasks.au_detector import AUDetector
 
-FRAMES = 6
+FRAMES = 3
 
 
 @pytest.fixture(scope="module")
@@ -64,8 +64,14 @@ def as_ever(clip, weights, tmp_path_factory):
     return read(clip, weights, tmp_path_factory.mktemp("plain") / "aus.csv")
 
 
-def test_who_is_recognised_is_read_as_their_own_and_strangers_as_ever(clip, weights, registry, as_ever, tmp_path):
-    anna, other, said = read(clip, weights, tmp_path / "aus.csv", "--registry", str(registry), "--recognise")
+@pytest.fixture(scope="module")
+def recognised(clip, weights, registry, tmp_path_factory):
+    out = tmp_path_factory.mktemp("known") / "aus.csv"
+    return read(clip, weights, out, "--registry", str(registry), "--recognise")
+
+
+def test_who_is_recognised_is_read_as_their_own_and_strangers_as_ever(recognised, as_ever):
+    anna, other, said = recognised
     assert len(anna) == len(other) == FRAMES
     assert (anna > as_ever[0] + 0.2).all()
     np.testing.assert_array_equal(other, as_ever[1])
@@ -80,14 +86,13 @@ def test_a_name_is_taken_at_its_word_and_a_zero_taken_off(clip, weights, registr
     assert any("--recognise tells them apart" in note for note in both[2]["notes"])
 
 
-def test_a_killed_run_knows_people_as_before(clip, weights, registry, as_ever, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(pipeline, "_SNAPSHOT", 2)
+def test_a_killed_run_knows_people_as_before(clip, weights, registry, recognised, tmp_path, monkeypatch):
+    monkeypatch.setattr(pipeline, "_SNAPSHOT", 1)
     asked = ["--registry", str(registry), "--recognise", "--batch", "1"]
-    whole = read(clip, weights, tmp_path / "whole.csv", *asked)
     real = pipeline.read_parts
 
     def stops(parts, detector):
-        if any(part.number >= 4 for part in parts):
+        if any(part.number >= 2 for part in parts):
             raise ValueError("stop")
         return real(parts, detector)
 
@@ -97,8 +102,8 @@ def test_a_killed_run_knows_people_as_before(clip, weights, registry, as_ever, t
     assert json.loads((tmp_path / "aus.partial.json").read_text())["state"]["known"]
     monkeypatch.setattr(pipeline, "read_parts", real)
     again = read(clip, weights, out, *asked)
-    for found, expected in zip(again[:2], whole[:2]):
-        np.testing.assert_array_equal(found, expected)
+    for found, expected in zip(again[:2], recognised[:2]):
+        np.testing.assert_allclose(found, expected, atol=1.1e-3)
 
 
 @pytest.mark.parametrize(
