@@ -154,7 +154,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--people", type=int, default=20)
     parser.add_argument("--k", type=int, default=20, help="labelled frames of a person, beside the resting photo")
-    parser.add_argument("--method", default="delta", help="delta, delta_ewc_replay")
+    parser.add_argument("--method", default="delta", help="delta, delta_alone, delta_ewc_replay")
     parser.add_argument("--steps", type=int, default=Recipe().steps)
     parser.add_argument("--head", default="parametric", help="parametric, or ict:PATH")
     parser.add_argument("--out", type=Path, help="JSON lines: who was recognised")
