@@ -3,7 +3,7 @@ r"""A person as a small change of a shared detector: low rank on its last layers
 ::
 
     W' = W + up @ down        up (out, r), down (r, in * kh * kw), for convolutions and linear layers near the output
-    b' = b + shift            for the intensity head
+    g' = g + shift            for scales and shifts of the normalisation layers between them, and the head's bias
 
 ``up`` and ``shift`` begin at zero: a fresh delta reads as the shared detector does, to the last bit. The layers are
 taken from the end of the network, the head first, as far as the budget goes; any ``nn.Conv2d`` and ``nn.Linear`` will
@@ -38,6 +38,7 @@ _NUMBERS = 23_500  # of two bytes each: names and card need the rest
 RANK = 4
 _KIND = "delta"
 _PARTS = ("up", "down", "shift")
+_ADAPTED = (nn.Conv2d, nn.Linear, nn.modules.batchnorm._BatchNorm, nn.LayerNorm, nn.GroupNorm)
 _PERSONAL = ("backbone.", "head.", "occurrence.", "expression.", "calibration.")
 
 
@@ -71,7 +72,7 @@ class Delta(nn.Module):
 
     @classmethod
     def fresh(cls, detector: nn.Module, rank: int = RANK, seed: int = 0) -> Delta:
-        """A delta that changes nothing yet: the intensity head, and as many of the last layers as the budget holds.
+        """A delta that changes nothing yet: the intensity head, then the last layers, as far as the budget goes.
 
         Args:
             detector: with ``backbone`` and ``head``.
@@ -87,16 +88,19 @@ class Delta(nn.Module):
         draws = torch.Generator().manual_seed(seed)
         left = _NUMBERS
         for name, layer in _layers_from_the_end(detector):
+            low_rank = isinstance(layer, nn.Conv2d | nn.Linear)
             outputs, inside = layer.weight.shape[0], layer.weight[0].numel()
-            biased = name.startswith("head.") and layer.bias is not None
-            left -= rank * (outputs + inside) + biased * outputs
+            shifted = ["weight", "bias"] if not low_rank else ["bias"] if name.startswith("head") else []
+            shifted = [part for part in shifted if getattr(layer, part) is not None]
+            left -= low_rank * rank * (outputs + inside) + len(shifted) * outputs
             if left < 0:
                 break
-            key = f"{name}.weight".replace(".", "/")
-            made.up[key] = nn.Parameter(torch.zeros(outputs, rank))
-            made.down[key] = nn.Parameter(torch.randn(rank, inside, generator=draws) / inside**0.5)
-            if biased:
-                made.shift[f"{name}.bias".replace(".", "/")] = nn.Parameter(torch.zeros(outputs))
+            if low_rank:
+                key = f"{name}.weight".replace(".", "/")
+                made.up[key] = nn.Parameter(torch.zeros(outputs, rank))
+                made.down[key] = nn.Parameter(torch.randn(rank, inside, generator=draws) / inside**0.5)
+            for part in shifted:
+                made.shift[f"{name}.{part}".replace(".", "/")] = nn.Parameter(torch.zeros(outputs))
         if not made.up:
             raise ValueError(f"rank {rank}: one layer already needs more than {MOST_BYTES} bytes; choose a lower one")
         return made
@@ -144,7 +148,11 @@ class Delta(nn.Module):
             FileNotFoundError: no such file.
             ValueError: damaged, or no delta.
         """
-        state, card = load_weights(path)
+        return cls.of_card(*load_weights(path), path)
+
+    @classmethod
+    def of_card(cls, state: Mapping[str, Tensor], card: Mapping[str, Any], path: Path | str) -> Delta:
+        """A delta from what its file holds; raises as :meth:`load`."""
         check_card(path, card, _KIND, "a person's delta", "make one with `adapt --method delta`")
         return cls.of_state(state, field(card, "detector", str, path, minimum=1, maximum=64), str(path))
 
@@ -192,13 +200,13 @@ class Delta(nn.Module):
                 raise ValueError(f"{where}: the detector has no {name} of {value.numel()} numbers: damaged?")
 
 
-def _layers_from_the_end(detector: nn.Module) -> Iterator[tuple[str, nn.Conv2d | nn.Linear]]:
-    """The intensity head, then the backbone's layers from its last."""
+def _layers_from_the_end(detector: nn.Module) -> Iterator[tuple[str, Any]]:
+    """The intensity head, then the backbone's layers from its last: those with weights, and normalisation between."""
     for part in ("head", "backbone"):
         found = [
             (f"{part}.{name}" if name else part, module)
             for name, module in getattr(detector, part).named_modules()
-            if isinstance(module, nn.Conv2d | nn.Linear)
+            if isinstance(module, _ADAPTED) and module.weight is not None
         ]
         yield from reversed(found)
 

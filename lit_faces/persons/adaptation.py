@@ -374,7 +374,7 @@ def _remembered(options: LearnOptions, detector: AUDetector) -> PersonalLearner:
     learner = PersonalLearner(detector, method, kept, capacity, samples)
     given = {key: value.clone() for key, value in detector.state_dict().items()}
     learner.load(options.memory)
-    if learner.how.fit is None:  # with those, the written detector has a person's own head
+    if not learner.how.leaves_others:  # with those, the written detector is a person's own
         _same_detector(given, learner.detector.state_dict(), options)
     return learner
 

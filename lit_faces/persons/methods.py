@@ -149,8 +149,9 @@ METHODS: dict[str, Method] = {
     "ewc_replay": Method(penalty=_ewc, replay=True),
     "generative_replay": Method(penalty=_ewc, replay=True, generative=True),
     "joint": Method(replay=True, joint=True),
-    # by gradient, beside the shared weights: the rest of the family holds what the person's change does to others
-    "delta": Method("delta"),
+    # by gradient, beside the shared weights: others in the batch keep the change from fitting the few frames alone
+    "delta": Method("delta", replay=True),
+    "delta_alone": Method("delta"),
     "delta_ewc_replay": Method("delta", penalty=_ewc, replay=True),
     # without labels: from the photo, which is neutral; from all frames of the person
     "neutral": Method(fit=_neutral, labels=False, population=True),

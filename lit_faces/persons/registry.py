@@ -20,7 +20,7 @@ from __future__ import annotations
 import re
 import secrets
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -182,6 +182,24 @@ class Registry:
             ValueError: a name that cannot be, or is taken; a delta of another detector; a face that is none.
             OSError: the disk is full or read-only.
         """
+        self.add_all({name: entry}, overwrite)
+
+    def add_all(self, people: Mapping[str, Entry], overwrite: bool = False) -> None:
+        """Enrol many people at once, all or nobody; see :meth:`add`."""
+        faces = [self._checked(name, entry) for name, entry in people.items()]
+        with self._writing() as index:
+            if not overwrite and (taken := [name for name in people if name in index.keys]):
+                raise ValueError(f"{self.folder}: {taken[0]!r} is in it already: choose another name")
+            for name, entry in people.items():
+                _drop(index, name)
+                index.keys[name] = secrets.token_hex(8)
+                delta = Delta(self.detector) if entry.delta is None else entry.delta
+                zero = None if entry.zero is None else entry.zero.content()
+                delta.save(self._file(index.keys[name]), zero=zero)
+            index.faces = np.concatenate([index.faces, *(face[None] for face in faces)])
+
+    def _checked(self, name: str, entry: Entry) -> Face:
+        """The row of the index of a person who may be enrolled."""
         if not _NAME.fullmatch(name) or name != name.strip():
             raise ValueError(f"name {name!r}: expected 1 to 100 characters on one line, without blanks around them")
         if entry.delta is not None and entry.delta.detector != self.detector:
@@ -192,16 +210,7 @@ class Registry:
         face = np.full(EMBEDDING_SIZE, np.nan, np.float32) if entry.face is None else np.asarray(entry.face, np.float32)
         if face.shape != (EMBEDDING_SIZE,) or (entry.face is not None and not np.isfinite(face).all()):
             raise ValueError(f"{name}: expected an embedding of {EMBEDDING_SIZE} finite numbers, got {face.shape}")
-        with self._writing() as index:
-            if name in index.keys and not overwrite:
-                raise ValueError(f"{self.folder}: {name!r} is in it already: --overwrite, or another name")
-            _drop(index, name)
-            key = secrets.token_hex(8)
-            delta = Delta(self.detector) if entry.delta is None else entry.delta
-            zero = None if entry.zero is None else entry.zero.content()
-            delta.save(self._file(key), zero=zero)
-            index.keys[name] = key
-            index.faces = np.concatenate([index.faces, face[None]])
+        return face
 
     def remove(self, name: str) -> None:
         """Forget a person: name, embedding, delta and zero.
@@ -269,7 +278,8 @@ def _write_index(folder: Path, index: _Index) -> None:
 
 
 def _read_entry(path: Path, detector: str, face: Face | None) -> Entry:
-    delta, card = Delta.load(path), load_weights(path)[1]
+    state, card = load_weights(path)
+    delta = Delta.of_card(state, card, path)
     if delta.detector != detector:
         raise ValueError(f"{path}: a delta of the detector {delta.detector}, in a registry of {detector}: remove it")
     zero = card.get("zero")

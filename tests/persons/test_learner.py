@@ -53,7 +53,7 @@ def test_every_method_learns_a_person_and_goes_on_from_what_it_saved(method, det
         assert not torch.equal(learner.predict(strangers, "ben"), before)
 
 
-@pytest.mark.parametrize("method", ["neutral", "ridge", "finetune", "delta"])
+@pytest.mark.parametrize("method", ["neutral", "ridge", "finetune", "delta_alone"])
 def test_the_exported_personal_detector_reads_as_the_learner_does(method, detector, faces, tmp_path):
     learner = started(detector, method, faces)
     learner.learn("anna", people(faces, 1))

@@ -65,7 +65,7 @@ def test_every_method_learns_and_leaves_the_old_detector_alone(method, detector,
             assert torch.equal(buffer, dict(after.named_buffers())[name])  # a few faces must not move the statistics
 
 
-@pytest.mark.parametrize("method", ["delta", "delta_ewc_replay"])
+@pytest.mark.parametrize("method", ["delta", "delta_alone", "delta_ewc_replay"])
 def test_a_delta_is_learnt_beside_the_detector(method, detector, faces):
     before = copy.deepcopy(detector)
     memory, penalty = Shelf(faces(5, 9)), consolidated(method, detector, faces)
