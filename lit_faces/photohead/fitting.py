@@ -22,6 +22,7 @@ _LIPS = ((61, 67), (62, 66), (63, 65))  # facing points of the inner lips
 _MOUTH = slice(48, 68)
 _CLOSED = 4.5  # intensity of AU43 from which the lids meet
 _OVERLAP = 0.6  # mm that closed lids overlap
+_UPPER_FOLLOWS, _LOWER_FOLLOWS = 0.14, 0.05  # mm a degree that lids go along with the gaze (the eye's surface: 0.21)
 
 
 @dataclass
@@ -69,33 +70,40 @@ class MeshFit:
     def source(self) -> Posed:
         """The mesh as the photo shows it."""
         found = self._model_mesh(self.au, self.au, gained=False)
-        found.vertices = found.vertices + self.residual + self.expression
+        moved = self.residual + self.expression
+        found.vertices = found.vertices + moved
+        found.eyes = found.eyes + self.mesh.of_eyes(moved)
         return found
 
-    def target(self, right: Tensor, left: Tensor, share: float) -> Posed:
+    def target(self, right: Tensor, left: Tensor, share: float, up: float = 0.0) -> Posed:
         """The mesh with other intensities (19,) of both sides.
 
         Args:
             right: of the subject's right side, 0..5.
             left: of the left side.
             share: how much of the photo's own expression stays, 0..1.
+            up: degrees that the eyes look higher than in the photo: lids follow.
         """
         model = self._model_mesh(right, left)
         found = Posed(model.vertices + self.residual + share * self.expression, model.rest, model.eyes)
-        self._set_lids(found, model, right, left)
+        self._set_lids(found, model, right, left, up)
         self._set_lips(found, model, share)
         return found
 
-    def _set_lids(self, found: Posed, model: Posed, right: Tensor, left: Tensor) -> None:
-        """Lids travel as far as this person's eyes are open; closed lids meet."""
+    def _set_lids(self, found: Posed, model: Posed, right: Tensor, left: Tensor, up: float) -> None:
+        """Lids travel as far as this person's eyes are open, and a little with the gaze; closed lids meet."""
         wanted, is_ = self.mesh.landmarks(model.vertices), self.mesh.landmarks(found.vertices)
         for side, (upper, lower) in enumerate(_LIDS):
             own = float((wanted[list(upper), 1] - wanted[list(lower), 1]).mean())
             gap = own * float(self.opening[side])
-            if float((right, left)[side][AU_INDEX[43]]) >= _CLOSED:
+            shut = float((right, left)[side][AU_INDEX[43]])
+            follow = up * max(0.0, 1.0 - shut / _CLOSED)
+            if shut >= _CLOSED:
                 gap = -_OVERLAP
             now = float((is_[list(upper), 1] - is_[list(lower), 1]).mean())
-            found.vertices[:, 1] -= (now - gap) * self.mesh.head.lids[side]
+            gap += follow * (_UPPER_FOLLOWS - _LOWER_FOLLOWS)
+            lids = self.mesh.head.lids
+            found.vertices[:, 1] += (gap - now) * lids[side] + follow * _LOWER_FOLLOWS * (lids[side] + lids[2 + side])
 
     def _set_lips(self, found: Posed, model: Posed, share: float) -> None:
         """The gap between the lips is the model's, and what the photo's own expression adds to it."""

@@ -14,7 +14,7 @@ from lit_faces.photohead.layers import fill, smooth
 from lit_faces.photohead.light import LUMA, Light, linear
 
 if TYPE_CHECKING:
-    from lit_faces.photohead.head import _State
+    from lit_faces.photohead.drawing import State
 
 Floats = NDArray[np.float32]
 Mask = NDArray[np.bool_]
@@ -61,7 +61,7 @@ def teeth_of(crop: Floats, covered: Mask, landmarks: Floats, light: Light) -> Te
     return Teeth(np.median(pixels[pick], 0).astype(np.float32), gap) if pick.sum() > _LEAST_TEETH // 3 else likely
 
 
-def lip_sources(state: _State, source: Tensor) -> Tensor:
+def lip_sources(state: State, source: Tensor) -> Tensor:
     """Where the photo shows teeth, the lips' edge is sampled a little away from them."""
     head = state.head
     points, width = head.landmarks_xy, float(np.linalg.norm(head.landmarks_xy[54] - head.landmarks_xy[48]))
@@ -82,7 +82,7 @@ def lip_sources(state: _State, source: Tensor) -> Tensor:
     return torch.as_tensor(out)
 
 
-def draw(state: _State, light: Floats) -> Floats:
+def draw(state: State, light: Floats) -> Floats:
     """Linear light with the inside of the mouth where it is seen."""
     if not state.mouth.any():
         return light
@@ -101,7 +101,7 @@ def _depth(mask: Mask, scale: float) -> Floats:
     return np.asarray(cv2.distanceTransform(mask.astype(np.uint8), cv2.DIST_L2, 5) / scale, np.float32)
 
 
-def _kept(state: _State, light: Floats) -> Floats:
+def _kept(state: State, light: Floats) -> Floats:
     """The photo's own mouth; its edge, which comes into sight, is filled and darkened."""
     import cv2
 
@@ -113,7 +113,7 @@ def _kept(state: _State, light: Floats) -> Floats:
     return np.where(lost[..., None], fill(light, seen) * dark[..., None], light).astype(np.float32)
 
 
-def _synthetic(state: _State, light: Floats) -> Floats:
+def _synthetic(state: State, light: Floats) -> Floats:
     """Teeth, tongue and dark, in the head's own axes (mm)."""
     import cv2
 

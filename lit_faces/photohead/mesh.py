@@ -84,6 +84,11 @@ class FaceMesh:
         """The 68 landmarks (68, 3) of vertices (V, 3)."""
         return self.head._landmarks(vertices[None])[0]
 
+    def of_eyes(self, values: Tensor) -> Tensor:
+        """Means (2, C) of vertex values (V, C) over the subject's right and left eyeball."""
+        right = self.neutral[:, 0] < 0
+        return torch.stack([values[torch.as_tensor(self.ball & side)].mean(0) for side in (right, ~right)])
+
     def normals(self, points: Tensor) -> Tensor:
         """Unit normals (V, 3) of vertices (V, 3), in the same axes."""
         grid = points.reshape(ROWS, COLUMNS, 3)
