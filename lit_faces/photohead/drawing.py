@@ -182,7 +182,7 @@ class State:
             for side in (self.right, self.left)
         )
         light = self._bunched(light)
-        maps = relief(right, left, head.variant, 1.0)
+        maps = relief(right, left, head.variant, head.creasing)
         if maps is None:
             return light
         scale = (TEXELS - 1) * 0.5

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lit_faces.core.facs import AU_INDEX
+from lit_faces.core.facs import AU_INDEX, index_of
 from lit_faces.fitting.landmark_model import CAMERA_DISTANCE, LandmarkModel
 from lit_faces.fitting.retarget import ACTING, MOUTH_AUS, FittedFace
 from lit_faces.photohead.mesh import FaceMesh, Posed, activation
@@ -21,6 +21,8 @@ _LIDS = (((37, 38), (41, 40)), ((43, 44), (47, 46)))  # upper and lower points o
 _LIPS = ((61, 67), (62, 66), (63, 65))  # facing points of the inner lips
 _MOUTH = slice(48, 68)
 _CLOSED = 4.5  # intensity of AU43 from which the lids meet
+_PART_LIPS = index_of((23, 24, 25, 26, 27))
+_LIFTED = 0.8  # mm that lips part when the upper one is lifted and AU25 is not asked
 _OVERLAP = 0.6  # mm that closed lids overlap
 _UPPER_FOLLOWS, _LOWER_FOLLOWS = 0.14, 0.05  # mm a degree that lids go along with the gaze (the eye's surface: 0.21)
 
@@ -87,7 +89,7 @@ class MeshFit:
         model = self._model_mesh(right, left)
         found = Posed(model.vertices + self.residual + share * self.expression, model.rest, model.eyes)
         self._set_lids(found, model, right, left, up)
-        self._set_lips(found, model, share)
+        self._set_lips(found, model, self._parting(right, left), share)
         return found
 
     def _set_lids(self, found: Posed, model: Posed, right: Tensor, left: Tensor, up: float) -> None:
@@ -105,8 +107,17 @@ class MeshFit:
             lids = self.mesh.head.lids
             found.vertices[:, 1] += (gap - now) * lids[side] + follow * _LOWER_FOLLOWS * (lids[side] + lids[2 + side])
 
-    def _set_lips(self, found: Posed, model: Posed, share: float) -> None:
-        """The gap between the lips is the model's, and what the photo's own expression adds to it."""
+    def _parting(self, right: Tensor, left: Tensor) -> Tensor:
+        """Landmarks (68, 3) of the model with those AUs alone that part the lips."""
+        parts = torch.zeros_like(right)
+        parts[_PART_LIPS] = 1.0
+        return self.mesh.landmarks(self._model_mesh(parts * right, parts * left).vertices)
+
+    def _set_lips(self, found: Posed, model: Posed, parted: Tensor, share: float) -> None:
+        """The gap between the lips is the model's, and what the photo's own expression adds to it.
+
+        What lifts a lip (AU9, 10, 12) does not part the lips by more than a hair: parted lips are AU25's truth.
+        """
         wanted, is_ = self.mesh.landmarks(model.vertices), self.mesh.landmarks(found.vertices)
         kept = self.mesh.landmarks(self.residual + share * self.expression)
         upper = torch.as_tensor(self.mesh.upper) > 0.5
@@ -114,7 +125,9 @@ class MeshFit:
         front = ((z + 22.0) / 14.0).clamp(0, 1)
         move = torch.zeros_like(y)
         for top, bottom in _LIPS:
-            gap = float(wanted[top, 1] - wanted[bottom, 1]) + max(float(kept[top, 1] - kept[bottom, 1]), 0.0)
+            alone = float(parted[top, 1] - parted[bottom, 1])
+            gap = min(float(wanted[top, 1] - wanted[bottom, 1]), max(alone, 0.0) + _LIFTED)
+            gap += max(float(kept[top, 1] - kept[bottom, 1]), 0.0)
             excess = float(is_[top, 1] - is_[bottom, 1]) - gap
             middle = 0.5 * float(is_[top, 0] + is_[bottom, 0])
             near = torch.exp(-(((x - middle) / 6.5) ** 2)) * front

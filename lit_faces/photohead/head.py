@@ -20,7 +20,7 @@ from lit_faces.photohead.framing import padded
 from lit_faces.photohead.honesty import doubts
 from lit_faces.photohead.light import Light, fit_light, linear
 from lit_faces.photohead.mesh import Posed, face_mesh, gains
-from lit_faces.photohead.relief import VARIANTS
+from lit_faces.photohead.relief import VARIANTS, creasing
 from lit_faces.photohead.scenes import Scene
 from lit_faces.photohead.smile import Smile, load
 from lit_faces.rendering.camera import View
@@ -115,6 +115,7 @@ class PhotoHead:
         self.depth = np.where(covered, found[..., 0], -1e3).astype(np.float32)
         crop = self.cropped(self.photo)
         self.skin = self._skin(covered, found)
+        self.creasing = creasing(crop, self.skin, float(self.view.scale[0]))
         light = linear(crop)
         normal = found[..., 1:4] / np.maximum(np.linalg.norm(found[..., 1:4], axis=-1, keepdims=True), 1e-6)
         soft = np.asarray(cv2.GaussianBlur(light, (0, 0), 0.006 * self.inner), np.float32)
