@@ -21,8 +21,9 @@ _LIDS = (((37, 38), (41, 40)), ((43, 44), (47, 46)))  # upper and lower points o
 _LIPS = ((61, 67), (62, 66), (63, 65))  # facing points of the inner lips
 _MOUTH = slice(48, 68)
 _CLOSED = 4.5  # intensity of AU43 from which the lids meet
-_PART_LIPS = index_of((23, 24, 25, 26, 27))
-_LIFTED = 0.8  # mm that lips part when the upper one is lifted and AU25 is not asked
+_PART_LIPS = index_of((25, 26, 27))
+_LIFTED, _MORE = 0.8, 6.0  # mm that lips part when the upper one is lifted and AU25 is not asked; more per grade
+_APART = 3.0  # mm apart from which lips are two arcs, not one seam
 _OVERLAP = 0.6  # mm that closed lids overlap
 _UPPER_FOLLOWS, _LOWER_FOLLOWS = 0.14, 0.05  # mm a degree that lids go along with the gaze (the eye's surface: 0.21)
 
@@ -89,7 +90,7 @@ class MeshFit:
         model = self._model_mesh(right, left)
         found = Posed(model.vertices + self.residual + share * self.expression, model.rest, model.eyes)
         self._set_lids(found, model, right, left, up)
-        self._set_lips(found, model, self._parting(right, left), share)
+        self._set_lips(found, model, self._most_parted(right, left), share)
         return found
 
     def _set_lids(self, found: Posed, model: Posed, right: Tensor, left: Tensor, up: float) -> None:
@@ -107,26 +108,25 @@ class MeshFit:
             lids = self.mesh.head.lids
             found.vertices[:, 1] += (gap - now) * lids[side] + follow * _LOWER_FOLLOWS * (lids[side] + lids[2 + side])
 
-    def _parting(self, right: Tensor, left: Tensor) -> Tensor:
-        """Landmarks (68, 3) of the model with those AUs alone that part the lips."""
-        parts = torch.zeros_like(right)
-        parts[_PART_LIPS] = 1.0
-        return self.mesh.landmarks(self._model_mesh(parts * right, parts * left).vertices)
+    @staticmethod
+    def _most_parted(right: Tensor, left: Tensor) -> float:
+        """Mm that lips may be apart: whatever the muscles do once AU25, 26 or 27 is asked, else hardly at all."""
+        return _LIFTED + _MORE * float((right + left)[_PART_LIPS].max())
 
-    def _set_lips(self, found: Posed, model: Posed, parted: Tensor, share: float) -> None:
+    def _set_lips(self, found: Posed, model: Posed, most: float, share: float) -> None:
         """The gap between the lips is the model's, and what the photo's own expression adds to it.
 
         What lifts a lip (AU9, 10, 12) does not part the lips by more than a hair: parted lips are AU25's truth.
         """
         wanted, is_ = self.mesh.landmarks(model.vertices), self.mesh.landmarks(found.vertices)
         kept = self.mesh.landmarks(self.residual + share * self.expression)
+        own = self.mesh.landmarks(self.residual)
         upper = torch.as_tensor(self.mesh.upper) > 0.5
         x, y, z = found.vertices.unbind(1)
         front = ((z + 22.0) / 14.0).clamp(0, 1)
         move = torch.zeros_like(y)
         for top, bottom in _LIPS:
-            alone = float(parted[top, 1] - parted[bottom, 1])
-            gap = min(float(wanted[top, 1] - wanted[bottom, 1]), max(alone, 0.0) + _LIFTED)
+            gap = min(float(wanted[top, 1] - wanted[bottom, 1]), most)
             gap += max(float(kept[top, 1] - kept[bottom, 1]), 0.0)
             excess = float(is_[top, 1] - is_[bottom, 1]) - gap
             middle = 0.5 * float(is_[top, 0] + is_[bottom, 0])
@@ -134,6 +134,11 @@ class MeshFit:
             above = torch.exp(-(((y - is_[top, 1]) / 7.0) ** 2)) * near * upper
             below = torch.exp(-(((y - is_[bottom, 1]) / 7.0) ** 2)) * near * ~upper
             move += 0.31 * excess * (below - above)
+        apart = (is_[62, 1] - is_[66, 1]).clamp(0.0, _APART) / _APART
+        for middle, sides, lip in ((62, (61, 63), upper), (66, (65, 67), ~upper)):
+            dip = own[middle, 1] - own[list(sides), 1].mean()  # a seam's kink is the other lip's; parted lips are arcs
+            near = torch.exp(-(((x - is_[middle, 0]) / 6.0) ** 2) - ((y - is_[middle, 1]) / 7.0) ** 2)
+            move -= apart * dip * near * front * lip
         found.vertices[:, 1] += move
 
 

