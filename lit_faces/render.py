@@ -44,7 +44,7 @@ def build_parser() -> argparse.ArgumentParser:
         command.add_argument(
             "--head",
             default="parametric",
-            help="parametric, photo:DIR (photographs of resting faces), or ict:PATH (a checkout of ICT-FaceKit)",
+            help="parametric, photo:DIR (photographs of resting faces), anny: (the package), or ict:PATH (ICT-FaceKit)",
         )
         command.add_argument("--yaw-limit", type=float, default=25.0, help="largest yaw, degrees")
         command.add_argument("--device", default="cpu")
@@ -65,7 +65,7 @@ class RenderOptions:
         out: folder to write to.
         size: side of the pictures, pixels.
         seed: another seed, other people.
-        head: ``parametric``, ``photo:DIR``, ``ict:PATH`` or another family of heads.
+        head: ``parametric``, ``photo:DIR``, ``anny:``, ``ict:PATH`` or another family of heads.
         yaw_limit: largest yaw, degrees.
         device: to render on.
         n: pictures.
