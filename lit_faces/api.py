@@ -10,6 +10,7 @@
 
     from lit_faces import api
 
+    api.calibrate("anna.jpg", "anna_zero").zero.offset
     api.generate("anna.jpg", "anna_set")
     api.personalise("anna.jpg", "anna")
 
@@ -19,17 +20,19 @@ is imported before a function is called.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from lit_faces.persons.adaptation import LearnOptions
+    from lit_faces.persons.calibration import Calibrated, CalibrateOptions
     from lit_faces.persons.generation import SetOptions, SetResult
     from lit_faces.persons.personalisation import PersonResult
     from lit_faces.persons.source import PersonOptions
     from lit_faces.reading.detector import Detector
 
-__all__ = ["generate", "load", "personalise"]
+__all__ = ["calibrate", "generate", "load", "personalise"]
 
 
 def load(detector: str | Path = "generic", accelerator: str = "auto") -> Detector:
@@ -46,6 +49,26 @@ def load(detector: str | Path = "generic", accelerator: str = "auto") -> Detecto
     from lit_faces.reading.detector import Detector
 
     return Detector(detector, accelerator)
+
+
+def calibrate(
+    sources: str | Path | Sequence[str | Path], out: str | Path, wanted: CalibrateOptions | None = None
+) -> Calibrated:
+    """A person's zero from photos or clips, as ``python -m lit_faces.calibrate``.
+
+    Args:
+        sources: photo or clip of the person, best at rest; or several.
+        out: folder of the person; what is given is pooled with a zero that is there.
+        wanted: how it is set.
+
+    Raises:
+        FileNotFoundError, IsADirectoryError, ValueError, OSError: says what is wrong.
+    """
+    from lit_faces.persons.calibration import CalibrateOptions
+    from lit_faces.persons.calibration import calibrate as made
+
+    several = [sources] if isinstance(sources, str | Path) else list(sources)
+    return made([Path(one) for one in several], wanted or CalibrateOptions(), Path(out))
 
 
 def generate(source: str | Path | PersonOptions, out: str | Path, wanted: SetOptions | None = None) -> SetResult:
