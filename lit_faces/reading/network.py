@@ -69,16 +69,15 @@ class _Heads(nn.Module):
 
     def __init__(self, detector: AUDetector) -> None:
         super().__init__()
-        self.detector = detector
+        self.backbone, self.head = detector.backbone, detector.head
+        self.occurrence, self.expression = detector.occurrence, detector.expression
 
     def forward(self, crops: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        found = self.detector.read(crops.float() / 127.5 - 1.0)
+        """B crops to intensities (B, 19), not calibrated, and two logits, (B, 19) and (B, 8)."""
+        features = self.backbone(crops.float() / 127.5 - 1.0)
         none = crops.new_zeros(0, dtype=torch.float32)
-        return (
-            found.intensity,
-            none if found.occurrence is None else found.occurrence,
-            none if found.expression is None else found.expression,
-        )
+        occurrence = none if self.occurrence is None else self.occurrence(features)
+        return self.head(features), occurrence, none if self.expression is None else self.expression(features)
 
 
 def _read(detector: AUDetector, heads: torch.jit.ScriptModule, crops: Tensor) -> Reading:
@@ -96,7 +95,7 @@ def _compiled(detector: AUDetector) -> torch.jit.ScriptModule | None:
     try:
         with warnings.catch_warnings(), torch.inference_mode():
             warnings.simplefilter("ignore")  # of torch about its own compiler
-            heads = torch.jit.freeze(torch.jit.trace(_Heads(detector), crops[:2], check_trace=False))
+            heads = torch.jit.freeze(torch.jit.trace(_Heads(detector).eval(), crops[:2], check_trace=False))
             theirs, ours = detector.predict(crops), _read(detector, heads, crops)
     except (RuntimeError, ValueError, AttributeError, TypeError):  # a backbone that cannot be traced
         return None

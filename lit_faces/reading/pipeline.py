@@ -102,7 +102,6 @@ def read_video(
         tracker: follows the faces; as it was left where a run goes on.
         batch: crops that are read at once; fewer wait less.
     """
-
     reader = CropReader(detector)
 
     def parts() -> Iterator[Part]:

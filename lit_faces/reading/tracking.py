@@ -5,7 +5,7 @@ when                        what
 ==========================  ===========================================================================================
 every frame                 landmarks from those of the last frame (:mod:`lit_faces.reading.refining`)
 every few frames, on doubt  dlib's detector on the small part of the picture around the face: still a face?
-landmarks are vague         the detector on the whole picture, and landmarks from what it finds, as if nobody had followed
+landmarks are vague         the detector on the whole picture, and landmarks from what it finds
 every half second, a cut    the detector on the whole picture: somebody new?
 two faces that overlap      each is looked at in every frame; once apart, embeddings say who is who
 ==========================  ===========================================================================================
@@ -100,9 +100,7 @@ class FaceTracker:
             self._detect(picture, seconds)
         elif any(track.vague for track in self.tracks):
             self._meet(picture, self._quickly(picture))
-        for track in self.tracks:
-            if track.vague:  # the detector does not see it either
-                self._place(track, picture, box_corners(track.points))
+        self.tracks = [track for track in self.tracks if not track.vague or self._look(track, picture)]
         self._untangle(picture)
         return sorted(self.tracks, key=lambda track: track.person)
 
@@ -143,7 +141,7 @@ class FaceTracker:
             return False
         shared, score, found = max(seen, key=lambda one: one[0])
         track.score = score
-        if shared < 0.5:  # the face has slipped
+        if shared < 0.5 or track.vague:  # the face has slipped
             self._place(track, picture, found)
         return True
 
