@@ -15,6 +15,7 @@ out/results.json           the figures of both by name
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ from lit_faces.persons.learning_report import AFTER, ZERO, add_to_page
 from lit_faces.persons.report import write_report
 from lit_faces.persons.sets import Progress
 from lit_faces.persons.source import PersonOptions
-from lit_faces.persons.zero import Zero
+from lit_faces.persons.zero import MOST_SOURCES, Zero
 from lit_faces.reports.results import write_json
 
 
@@ -75,7 +76,7 @@ def personalise(
     check_groups(learning, person.called)
     plan, source = prepare(person, wanted, out, tell)
     with locked(out, "personalise"):
-        zero = _zero(person, learning, out, tell)
+        zero = _zero(person, source.files, learning, out, tell)
         with locked(out / "set", "personalise"):
             made = make_set(source, plan, wanted, out / "set", progress)
         for line in made.summary(wanted.verify):
@@ -97,10 +98,10 @@ def personalise(
     return PersonResult(made, learnt, figures, page)
 
 
-def _zero(person: PersonOptions, learning: LearnOptions, out: Path, tell: Tell) -> Zero:
-    """The zero that the source sets, of the detector that is adapted; kept in ``out``."""
+def _zero(person: PersonOptions, files: Sequence[Path], learning: LearnOptions, out: Path, tell: Tell) -> Zero:
+    """The zero that the sources set, of the detector that is adapted; kept in ``out``."""
     au = "auto" if person.source_au == "detector" else person.source_au  # its misreading is what is wanted
     asked = CalibrateOptions(learning.detector, au, person.face, overwrite=True)
-    done = calibrate([Path(person.source)], asked, out)
+    done = calibrate(files[:MOST_SOURCES], asked, out)
     tell(done.text)
     return done.zero

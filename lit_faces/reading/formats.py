@@ -115,8 +115,8 @@ def fex_columns() -> list[str]:
     and Z, without which its ``poses`` fails, are in units of its own network and stay empty.
     """
     return [
-        *_FEX_BOX, *MARKS, "Pitch", "Roll", "Yaw", "X", "Y", "Z", *AU_KEYS, *_FEX_EMOTIONS, "input", "frame", "Identity", "timestamp",
-        "contempt",
+        *_FEX_BOX, *MARKS, "Pitch", "Roll", "Yaw", "X", "Y", "Z", *AU_KEYS, *_FEX_EMOTIONS, "input", "frame",
+        "Identity", "timestamp", "contempt",
     ]  # fmt: skip
 
 
