@@ -105,9 +105,7 @@ class Pieces:
         more = len(self.left_out) - _SAID
         lines += [f"left out: {more} more"] if more > 0 else []
         if len(self.samples) < FEW and self.left_out:
-            lines.append(
-                f"few pictures can be used ({len(self.samples)}): give more that show the whole face"
-            )
+            lines.append(f"few pictures can be used ({len(self.samples)}): give more that show the whole face")
         return lines
 
 
