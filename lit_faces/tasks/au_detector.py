@@ -219,7 +219,10 @@ class AUDetector(MeasuredDetector):
 
         Where references were set (:meth:`set_references`), all pictures are read beside them.
         """
-        features = self.features(image)
+        return self.reading_beside(self.features(image))
+
+    def reading_beside(self, features: Tensor) -> Reading:
+        """Features (B, D) -> what every head reads, beside the references that were set."""
         return self.reading_of(features, None if self.references is None else self.references.expand(len(features)))
 
     def reading_of(self, features: Tensor, references: References | None = None) -> Reading:
