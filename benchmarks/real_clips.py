@@ -65,7 +65,7 @@ def read_clips(folder: Path, detector: AUDetector, outside: OutsideTable, every:
             path.name, ours[known], openface.score[known], openface.grade[known], mediapipe.score[known]
         )
         if detector.reference is not None:
-            detector.set_references(looked_at(detector, "", batch, "auto", path.name).references)
+            detector.set_references(looked_at(detector, batch, "auto", path.name).references)
             reading.beside = detector.predict_au(batch.image).double().numpy()[known]
             detector.set_references(None)
         found.append(reading)

@@ -124,11 +124,12 @@ class Delta(nn.Module):
 
     # -- the file -----------------------------------------------------------------------------------------------------
 
-    def save(self, path: Path | str, **card: Any) -> Path:
+    def save(self, path: Path | str, more: Mapping[str, Tensor] | None = None, **card: Any) -> Path:
         """Write it as 16-bit floats, whole or not at all; returns where.
 
         Args:
             path: by custom ``delta.safetensors``.
+            more: other tensors that shall lie in the file.
             card: more for the card, JSON; never a name.
 
         Raises:
@@ -136,7 +137,7 @@ class Delta(nn.Module):
         """
         if 2 * self.numbers > MOST_BYTES:
             raise ValueError(f"{path}: {2 * self.numbers} bytes, a delta has {MOST_BYTES} at most: choose a lower rank")
-        state = {name: value.half() for name, value in self.state_dict().items()}
+        state = {name: value.half() for name, value in {**self.state_dict(), **(more or {})}.items()}
         save_weights(path, state, {"kind": _KIND, "detector": self.detector, **card})
         return Path(path)
 

@@ -54,6 +54,23 @@ class References:
         return References(features, intensity, there)
 
 
+class Beside(nn.Module):
+    """Reference faces of one person as a module, so that they are kept and moved like weights."""
+
+    features: Tensor
+    intensity: Tensor
+
+    def __init__(self, references: References) -> None:
+        super().__init__()
+        self.register_buffer("features", references.features)
+        self.register_buffer("intensity", references.intensity)
+
+    @property
+    def references(self) -> References:
+        """What a detector reads beside."""
+        return References(self.features, self.intensity)
+
+
 class ReferenceHead(nn.Module):
     """How far the logits of a face move once references of the same person are seen; 0 at the start and without any.
 

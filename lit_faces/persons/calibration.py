@@ -30,6 +30,7 @@ from lit_faces.core.options import at_least, check_out, option
 from lit_faces.core.photos import source_from_photo
 from lit_faces.core.sample import FaceBatch, collate
 from lit_faces.core.shipped import DETECTOR_HELP, weights_path
+from lit_faces.models.adapters import detector_code
 from lit_faces.persons.intensities import EYES, PARTED, eyes_open, stated_intensities
 from lit_faces.persons.reference import REFERENCE_FILE, PersonReferences
 from lit_faces.persons.source import check_visible
@@ -117,14 +118,14 @@ def calibrate(
     analyser, notes = FaceAnalyser() if analyser is None else analyser, []
     with locked(out, "calibrate"):  # what is there is read, too: two photos at once must both count
         zero = _begun(options, out, code)
-        beside = None if options.overwrite else _references_there(out, code)
+        beside = None if options.overwrite else _references_there(out, detector)
         for path in sources:
             faces, source, said = faces_of(path, detector.size, options, analyser)
             rest, done = resting(faces, detector.predict_au, options.source_au)
             known, zero = zero, zero.pooled(Evidence(rest, source))
             notes += [f"{path}: {line}" for line in (said + done if zero is not known else ["is in the zero already"])]
             if isinstance(detector, AUDetector) and detector.reference is not None:
-                found = looked_at(detector, code, faces, options.source_au, source)
+                found = looked_at(detector, faces, options.source_au, source)
                 beside = found if beside is None else beside.pooled(found)
         if beside is not None:
             notes.append(f"{beside.save(out)}: the detector will look at {beside.count} while it reads")
@@ -163,8 +164,10 @@ def _begun(options: CalibrateOptions, out: Path, code: str, names: Sequence[str]
     return Zero.of(names, slopes, code) if zero is None else zero
 
 
-def _references_there(out: Path, code: str) -> PersonReferences | None:
-    return PersonReferences.load(out, code) if (out / REFERENCE_FILE).is_file() else None
+def _references_there(out: Path, detector: FaceReader) -> PersonReferences | None:
+    if not isinstance(detector, AUDetector) or not (out / REFERENCE_FILE).is_file():
+        return None
+    return PersonReferences.load(out, detector_code(detector))
 
 
 def person_detector(word: str | Path, folder: Path | None = None) -> FaceReader:
@@ -178,11 +181,9 @@ def person_detector(word: str | Path, folder: Path | None = None) -> FaceReader:
         FileNotFoundError, ValueError: no such detector; damaged references, or another detector's.
     """
     place = Path(word) if folder is None else Path(folder)
-    if place == Path(word) and any((place / name).is_file() for name in (ZERO_FILE, REFERENCE_FILE)):
-        word = detector_of(place)  # a person of whom the shipped detector knows a photo, no more
-    detector = open_detector(str(word))
+    detector = open_detector(word_of(word))
     if isinstance(detector, AUDetector) and (place / REFERENCE_FILE).is_file():
-        detector.set_references(PersonReferences.load(place, reader_code(str(word))).references)
+        detector.set_references(PersonReferences.load(place, detector_code(detector)).references)
     return detector
 
 
@@ -201,6 +202,16 @@ def detector_of(folder: Path, asked: str | None = None) -> str:
     return asked or (str(own) if own.is_file() else "generic")
 
 
+def word_of(detector: str | Path) -> str:
+    """What is meant by a folder of ``calibrate`` alone: the shipped detector, which knows a photo of the person."""
+    place = Path(detector)
+    if weights_path("detector", place) != place:
+        return str(detector)
+    return (
+        detector_of(place) if any((place / name).is_file() for name in (ZERO_FILE, REFERENCE_FILE)) else str(detector)
+    )
+
+
 def reader_code(detector: str) -> str:
     """Digits of the SHA-256 of a detector's weights: a word such as ``generic`` may mean others tomorrow."""
     if is_own(detector):
@@ -209,13 +220,17 @@ def reader_code(detector: str) -> str:
 
 
 def person_reader(folder: Path, detector: str | None = None) -> ZeroedReader:
-    """A person's reader: the detector of the folder (or ``detector``, or the shipped one) less the zero in the folder.
+    """A person's reader: the detector of the folder (or ``detector``, or the shipped one), beside the references there.
+
+    Where there are none, less the zero there: references stand in its place, for they say the same and more.
 
     Raises:
         ValueError, OSError: a damaged file; a zero of another detector.
     """
     word = detector_of(folder, detector)
-    return with_zero(open_detector(word), _there(folder, reader_code(word)))
+    made = person_detector(word, folder)
+    beside = isinstance(made, AUDetector) and made.references is not None
+    return with_zero(made, None if beside else _there(folder, reader_code(word)))
 
 
 def with_zero(detector: FaceReader, zero: Zero | None) -> ZeroedReader:
@@ -263,12 +278,11 @@ def faces_of(
     return collate(samples), samples[0].provenance["sha256"], said
 
 
-def looked_at(detector: AUDetector, code: str, faces: FaceBatch, au: str, source: str) -> PersonReferences:
+def looked_at(detector: AUDetector, faces: FaceBatch, au: str, source: str) -> PersonReferences:
     """What a detector with a reference head remembers of a photo, or of the two most resting frames of a clip.
 
     Args:
         detector: remembers its own features.
-        code: of its weights.
         faces: T frames, with landmarks.
         au: what is done in them: ``auto`` (nothing, but for what landmarks show), ``neutral``, or stated.
         source: SHA-256 of the file.
@@ -279,7 +293,8 @@ def looked_at(detector: AUDetector, code: str, faces: FaceBatch, au: str, source
     else:
         shown = stated_intensities(au)[None].expand(len(faces), -1)
     order = detector.predict_au(faces.image).sum(1).argsort()[:_LOOKS]
-    return PersonReferences(detector.make_references(faces.image[order], shown[order]), (source[:8],), code)
+    made = detector.make_references(faces.image[order], shown[order])
+    return PersonReferences(made, (source[:8],), detector_code(detector))
 
 
 def resting(

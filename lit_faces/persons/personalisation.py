@@ -112,7 +112,7 @@ def personalise(
         write_json(out / "results.json", figures)
         if people is not None:
             face = face_of_original(source.originals[0], FaceAnalyser()) if source.originals else None
-            tell(enrol(people, source.name, entry_of(learnt.folder, face)))
+            tell(enrol(people, source.name, entry_of(learnt.folder, face, people.detector)))
     return PersonResult(made, learnt, figures, page)
 
 

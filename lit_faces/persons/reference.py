@@ -34,7 +34,7 @@ class PersonReferences:
     Attributes:
         references: features and AUs.
         sources: first digits of the SHA-256 of the photos and clips they come from.
-        reader: digits of the SHA-256 of the detector's weights.
+        reader: of whose weights, :func:`~lit_faces.models.adapters.detector_code`.
     """
 
     references: References

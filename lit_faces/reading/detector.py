@@ -22,6 +22,7 @@ from lit_faces.core.devices import device_of
 from lit_faces.core.facs import AU_KEYS, EMOTIONS
 from lit_faces.core.landmarks import FaceAnalyser
 from lit_faces.core.pictures import load_picture
+from lit_faces.persons.calibration import person_detector
 from lit_faces.reading.network import CropReader
 from lit_faces.reading.pipeline import Part, Patch, photo_part, read_parts, read_video
 from lit_faces.reading.rows import FaceRow, columns, typed_cells
@@ -119,7 +120,9 @@ class Detector:
 
     def __init__(self, detector: str | Path | AUDetector | BlackBox = "generic", accelerator: str = "auto") -> None:
         made = isinstance(detector, AUDetector | BlackBox)
-        self.network: FaceReader = detector if isinstance(detector, AUDetector | BlackBox) else open_detector(detector)
+        self.network: FaceReader = (
+            detector if isinstance(detector, AUDetector | BlackBox) else person_detector(detector)
+        )
         self.network.to(device_of(accelerator))
         self.name = type(detector).__name__ if made else str(detector)
         self.analyser = FaceAnalyser()

@@ -223,7 +223,11 @@ class AUDetector(MeasuredDetector):
 
     def reading_beside(self, features: Tensor) -> Reading:
         """Features (B, D) -> what every head reads, beside the references that were set."""
-        return self.reading_of(features, None if self.references is None else self.references.expand(len(features)))
+        if self.references is None:
+            return self.reading_of(features)
+        if self.references.features.device != features.device:
+            self.references = self.references.to(features.device)
+        return self.reading_of(features, self.references.expand(len(features)))
 
     def reading_of(self, features: Tensor, references: References | None = None) -> Reading:
         """Features (B, D) -> what every head reads; beside ``references`` (B, M, ...) of the same people, or alone."""
