@@ -27,7 +27,7 @@ from lit_faces.models.adapters import folded, wearing
 from lit_faces.persons.registry import THRESHOLD, Entry, Face, Registry
 from lit_faces.tasks.au_detector import AUDetector, Reading
 
-_KEPT = 8  # people whose sums stay in memory: 3 MB each
+_KEPT = 8  # people whose sums stay in memory: 5 MB each
 NOBODY = ""
 
 
