@@ -130,8 +130,7 @@ class Gate:
         entry = self.registry.get(name) if name else Entry()
         if entry.delta is not None or entry.zero is None:
             return None
-        offset = dict(zip(entry.zero.names, entry.zero.offset.tolist()))
-        return np.array([offset.get(key, 0.0) for key in AU_KEYS], np.float32)
+        return entry.zero.offset_of(AU_KEYS).astype(np.float32)
 
     def _as(self, name: str, images: Tensor) -> Reading:
         delta = self.registry.get(name).delta if name else None
