@@ -10,6 +10,7 @@
 
     from lit_faces import api
 
+    api.calibrate("anna.jpg", "anna_zero").zero.offset
     api.generate("anna.jpg", "anna_set")
     api.personalise("anna.jpg", "anna")
 
@@ -19,17 +20,21 @@ is imported before a function is called.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
     from lit_faces.persons.adaptation import LearnOptions
+    from lit_faces.persons.calibration import Calibrated, CalibrateOptions
     from lit_faces.persons.generation import SetOptions, SetResult
     from lit_faces.persons.personalisation import PersonResult
     from lit_faces.persons.source import PersonOptions
     from lit_faces.reading.detector import Detector
 
-__all__ = ["generate", "load", "personalise"]
+    Person: TypeAlias = str | Path | Sequence[str | Path] | PersonOptions
+
+__all__ = ["calibrate", "generate", "load", "personalise"]
 
 
 def load(detector: str | Path = "generic", accelerator: str = "auto") -> Detector:
@@ -48,11 +53,31 @@ def load(detector: str | Path = "generic", accelerator: str = "auto") -> Detecto
     return Detector(detector, accelerator)
 
 
-def generate(source: str | Path | PersonOptions, out: str | Path, wanted: SetOptions | None = None) -> SetResult:
+def calibrate(
+    sources: str | Path | Sequence[str | Path], out: str | Path, wanted: CalibrateOptions | None = None
+) -> Calibrated:
+    """A person's zero from photos or clips, as ``python -m lit_faces.calibrate``.
+
+    Args:
+        sources: photo or clip of the person, best at rest; or several.
+        out: folder of the person; what is given is pooled with a zero that is there.
+        wanted: how it is set.
+
+    Raises:
+        FileNotFoundError, IsADirectoryError, ValueError, OSError: says what is wrong.
+    """
+    from lit_faces.persons.calibration import CalibrateOptions
+    from lit_faces.persons.calibration import calibrate as made
+
+    several = [sources] if isinstance(sources, str | Path) else list(sources)
+    return made([Path(one) for one in several], wanted or CalibrateOptions(), Path(out))
+
+
+def generate(source: Person, out: str | Path, wanted: SetOptions | None = None) -> SetResult:
     """A verified set of one person's face, as ``python -m lit_faces.generate``.
 
     Args:
-        source: photo or clip; :class:`PersonOptions` where more is to be said.
+        source: photo, clip, folder of photos, or several of these; :class:`PersonOptions` where more is to be said.
         out: folder to write; a stopped run goes on there.
         wanted: how the set is made.
 
@@ -66,7 +91,7 @@ def generate(source: str | Path | PersonOptions, out: str | Path, wanted: SetOpt
 
 
 def personalise(
-    source: str | Path | PersonOptions,
+    source: Person,
     out: str | Path,
     wanted: SetOptions | None = None,
     learning: LearnOptions | None = None,
@@ -74,7 +99,7 @@ def personalise(
     """A person's own detector from a photo or clip, as ``python -m lit_faces.personalise``.
 
     Args:
-        source: photo or clip; :class:`PersonOptions` where more is to be said.
+        source: photo, clip, folder of photos, or several of these; :class:`PersonOptions` where more is to be said.
         out: folder to write; ``load(out)`` reads with what is in it.
         wanted: how the set is made.
         learning: how it is learnt.
@@ -89,7 +114,10 @@ def personalise(
     return made(_person(source), wanted or SetOptions(), learning or LearnOptions(), Path(out))
 
 
-def _person(source: str | Path | PersonOptions) -> PersonOptions:
+def _person(source: Person) -> PersonOptions:
     from lit_faces.persons.source import PersonOptions
 
-    return source if isinstance(source, PersonOptions) else PersonOptions(Path(source))
+    if isinstance(source, PersonOptions):
+        return source
+    first, *more = [source] if isinstance(source, str | Path) else source
+    return PersonOptions(Path(first), more=tuple(map(Path, more)))

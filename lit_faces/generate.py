@@ -6,11 +6,15 @@ See :mod:`lit_faces.persons.generation` for what it writes; with --drive, :mod:`
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from lit_faces.command import program, run_command
+
+if TYPE_CHECKING:
+    from lit_faces.persons.source import PersonOptions
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -25,7 +29,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=called,
         formatter_class=HelpFormatter,
-        usage="%(prog)s PHOTO|CLIP --out DIR [options]",
+        usage="%(prog)s PHOTO|CLIP|FOLDER ... --out DIR [options]",
         description="From a photo or a clip of a person: labelled pictures in other poses, with other AUs, verified.",
         epilog=f"example: {called} anna.jpg --out anna_set --n 300 && python -m lit_faces.adapt --person anna_set "
         "--out anna_detector. Use a person's photo only with that person's consent.",
@@ -39,9 +43,17 @@ def build_parser() -> argparse.ArgumentParser:
 
 def add_place(parser: argparse.ArgumentParser) -> None:
     """Who, and where to: what `generate` and `personalise` begin with."""
-    what = "photo or video from the front, or a folder with photos"
-    parser.add_argument("source", type=Path, metavar="PHOTO|CLIP", help=what)
+    what = "photo or video from the front, or a folder with photos; several are of one person"
+    parser.add_argument("sources", nargs="+", type=Path, metavar="PHOTO|CLIP|FOLDER", help=what)
     parser.add_argument("--out", type=Path, required=True, help="folder to write; a stopped run goes on there")
+
+
+def read_person_options(sources: Sequence[Path], typed: Mapping[str, Any]) -> PersonOptions:
+    """The person of the command line."""
+    from lit_faces.core.options import read_options
+    from lit_faces.persons.source import PersonOptions
+
+    return read_options(PersonOptions, typed, source=sources[0], more=tuple(sources[1:]))
 
 
 @contextmanager
@@ -72,13 +84,12 @@ def main(argv: list[str] | None = None) -> int:
         from lit_faces.core.options import read_options
         from lit_faces.persons.driving import DriveOptions
         from lit_faces.persons.generation import SetOptions, generate
-        from lit_faces.persons.source import PersonOptions
         from lit_faces.reports.tracking import resolve_mode, track_set
 
         keep_freed_memory()
         resolve_mode(args.wandb)
         typed = vars(args)
-        person, wanted = read_options(PersonOptions, typed, source=args.source), read_options(SetOptions, typed)
+        person, wanted = read_person_options(args.sources, typed), read_options(SetOptions, typed)
         driving = read_options(DriveOptions, typed)
         if args.plan_only:
             print(wanted.make_plan().summary())

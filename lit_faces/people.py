@@ -47,8 +47,9 @@ def main(argv: list[str] | None = None) -> int:
             if args.folder is None and args.photo is None:
                 raise ValueError("--add: nothing to keep: add --from FOLDER, --photo PHOTO, or both")
             face = None if args.photo is None else face_of(args.photo, args.face)
-            entry = entry_of(args.folder, face)
-            print(enrol(registry_for(args.registry, args.detector), args.add, entry))
+            registry = registry_for(args.registry, args.detector)
+            entry = entry_of(args.folder, face, registry.detector)
+            print(enrol(registry, args.add, entry))
             return
         registry = Registry(args.registry)
         if args.remove is not None:

@@ -24,7 +24,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=called,
         formatter_class=HelpFormatter,
-        usage="%(prog)s PHOTO|CLIP --out DIR [options]",
+        usage="%(prog)s PHOTO|CLIP|FOLDER ... --out DIR [options]",
         description="From a photo or a clip to the person's own AU detector: generate, verify, adapt, report.",
         epilog=f"example: {called} anna.jpg --out anna. The next person: {called} ben.jpg --out "
         "ben --detector anna/detector/detector.safetensors --memory anna/detector/memory.safetensors",
@@ -43,17 +43,16 @@ def main(argv: list[str] | None = None) -> int:
     def work() -> None:
         from lit_faces.core.memory import keep_freed_memory
         from lit_faces.core.options import read_options
-        from lit_faces.generate import progress_bar
+        from lit_faces.generate import progress_bar, read_person_options
         from lit_faces.persons.adaptation import LearnOptions
         from lit_faces.persons.generation import SetOptions
         from lit_faces.persons.personalisation import personalise
-        from lit_faces.persons.source import PersonOptions
         from lit_faces.reports.tracking import resolve_mode, track_detector, track_set
 
         keep_freed_memory()
         resolve_mode(args.wandb)
         typed = vars(args)
-        person, wanted = read_options(PersonOptions, typed, source=args.source), read_options(SetOptions, typed)
+        person, wanted = read_person_options(args.sources, typed), read_options(SetOptions, typed)
         learning = read_options(LearnOptions, typed)
         with progress_bar(wanted.n) as progress:
             done = personalise(person, wanted, learning, args.out, progress, print, args.registry)

@@ -120,20 +120,22 @@ class Delta(nn.Module):
 
     # -- the file -----------------------------------------------------------------------------------------------------
 
-    def save(self, path: Path | str, **card: Any) -> Path:
+    def save(self, path: Path | str, more: Mapping[str, Tensor] | None = None, **card: Any) -> Path:
         """Write it as 16-bit floats, whole or not at all; returns where.
 
         Args:
             path: by custom ``delta.safetensors``.
+            more: other tensors that shall lie in the file.
             card: more for the card, JSON; never a name.
 
         Raises:
             ValueError: more than 50 KB.
         """
-        size = sum(2 * value.numel() + len(name) + _HEADING for name, value in self.state_dict().items())
+        whole = {**self.state_dict(), **(more or {})}
+        size = sum(2 * value.numel() + len(name) + _HEADING for name, value in whole.items())
         if size > MOST_BYTES:
             raise ValueError(f"{path}: {size} bytes, a delta has {MOST_BYTES} at most: choose a lower rank")
-        state = {name: value.half() for name, value in self.state_dict().items()}
+        state = {name: value.half() for name, value in whole.items()}
         save_weights(path, state, {"kind": _KIND, "detector": self.detector, **card})
         return Path(path)
 

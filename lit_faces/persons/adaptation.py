@@ -36,7 +36,8 @@ from lit_faces.core.sample import FaceBatch, joined
 from lit_faces.core.shards import INDEX, ShardSet
 from lit_faces.core.shipped import DETECTOR_HELP, weights_path
 from lit_faces.core.weights import load_weights
-from lit_faces.models.adapters import DELTA_FILE, Delta
+from lit_faces.models.adapters import DELTA_FILE, Delta, detector_code
+from lit_faces.models.reference import Beside
 from lit_faces.persons.generative_replay import GenerativeMemory
 from lit_faces.persons.leakage import Split, batch_digest, hold_out, refuse_shared
 from lit_faces.persons.learner import PersonalLearner, shipped_fisher
@@ -44,6 +45,7 @@ from lit_faces.persons.learning_report import figures_of, write_learning_report,
 from lit_faces.persons.methods import find_method
 from lit_faces.persons.publication import made_of, publishing, recover
 from lit_faces.persons.recipes import Recipe
+from lit_faces.persons.reference import PersonReferences
 from lit_faces.persons.zero import Zero
 from lit_faces.rendering.renderer import FaceRenderer
 from lit_faces.reports.results import circumstances, write_json
@@ -230,6 +232,9 @@ def _learn(
     learner.save(work / "memory.safetensors")
     if isinstance(own := learner.personal.get(name), Delta):
         own.save(work / DELTA_FILE, frames=len(split.learnt), steps=options.steps, seed=options.seed)
+    elif isinstance(own, Beside):
+        code = detector_code(learner.detector)
+        PersonReferences(own.references, (groups.digest[:8],), code).save(work)
     means = {k: round(v, 4) for k, v in figures.items() if isinstance(v, float) and k.endswith("mean") and v == v}
     learner.for_person(name).export_weights(
         work / "detector.safetensors", command="python -m lit_faces.adapt", people_learnt=len(learner.learnt),

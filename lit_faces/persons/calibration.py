@@ -30,10 +30,12 @@ from lit_faces.core.options import at_least, check_out, option
 from lit_faces.core.photos import source_from_photo
 from lit_faces.core.sample import FaceBatch, collate
 from lit_faces.core.shipped import DETECTOR_HELP, weights_path
+from lit_faces.models.adapters import detector_code
 from lit_faces.persons.intensities import EYES, PARTED, eyes_open, stated_intensities
+from lit_faces.persons.reference import REFERENCE_FILE, PersonReferences
 from lit_faces.persons.source import check_visible
 from lit_faces.persons.zero import ZERO_FILE, Evidence, Floats, ReadPictures, Slopes, Zero, ZeroedReader
-from lit_faces.tasks.au_detector import WEIGHTS_FILE
+from lit_faces.tasks.au_detector import WEIGHTS_FILE, AUDetector
 from lit_faces.tasks.black_box import OWN_HELP, FaceReader, code_of, is_own, open_detector
 
 _SMILES = 0.69  # of smile_shape
@@ -41,6 +43,7 @@ _SMILES = 0.69  # of smile_shape
 _GOES_WITH = {12: (6, 7, 10, 12, 14, 20, 23, 24, 25, 26, 27), 25: (23, 24, 25, 26, 27), 43: (5, 7, 43)}
 _AT_REST = 0.2  # quantile over the frames of a clip: people rest now and then, each AU in its own time
 _FRAMES = 24  # of a clip
+_LOOKS = 2  # of them that the detector looks at while it reads
 
 
 @dataclass(frozen=True)
@@ -115,10 +118,17 @@ def calibrate(
     analyser, notes = FaceAnalyser() if analyser is None else analyser, []
     with locked(out, "calibrate"):  # what is there is read, too: two photos at once must both count
         zero = _begun(options, out, code)
+        beside = None if options.overwrite else _references_there(out, detector)
         for path in sources:
-            evidence, said = evidence_of(path, detector.predict_au, detector.size, options, analyser)
-            known, zero = zero, zero.pooled(evidence)
-            notes += [f"{path}: {line}" for line in (said if zero is not known else ["is in the zero already"])]
+            faces, source, said = faces_of(path, detector.size, options, analyser)
+            rest, done = resting(faces, detector.predict_au, options.source_au)
+            known, zero = zero, zero.pooled(Evidence(rest, source))
+            notes += [f"{path}: {line}" for line in (said + done if zero is not known else ["is in the zero already"])]
+            if isinstance(detector, AUDetector) and detector.reference is not None:
+                found = looked_at(detector, faces, options.source_au, source)
+                beside = found if beside is None else beside.pooled(found)
+        if beside is not None:
+            notes.append(f"{beside.save(out)}: the detector will look at {beside.count} while it reads")
         return Calibrated(zero, zero.save(out), notes)
 
 
@@ -154,11 +164,35 @@ def _begun(options: CalibrateOptions, out: Path, code: str, names: Sequence[str]
     return Zero.of(names, slopes, code) if zero is None else zero
 
 
+def _references_there(out: Path, detector: FaceReader) -> PersonReferences | None:
+    if not isinstance(detector, AUDetector) or not (out / REFERENCE_FILE).is_file():
+        return None
+    return PersonReferences.load(out, detector_code(detector))
+
+
+def person_detector(word: str | Path, folder: Path | None = None) -> FaceReader:
+    """A detector by its name, which reads beside a person's references where such lie in the folder.
+
+    Args:
+        word: ``generic``, a personal folder, weights, or a reader of one's own.
+        folder: where the references lie, if not in the folder that ``word`` names.
+
+    Raises:
+        FileNotFoundError, ValueError: no such detector; damaged references, or another detector's.
+    """
+    place = Path(word) if folder is None else Path(folder)
+    detector = open_detector(word_of(word))
+    if isinstance(detector, AUDetector) and (place / REFERENCE_FILE).is_file():
+        detector.set_references(PersonReferences.load(place, detector_code(detector)).references)
+    return detector
+
+
 def undo(out: Path) -> bool:
-    """Take a zero away; whether there was one."""
+    """Take a zero, and the references beside it, away; whether there was one."""
     path = Path(out) / ZERO_FILE
     there = path.is_file()
-    path.unlink(missing_ok=True)
+    for name in (ZERO_FILE, REFERENCE_FILE):
+        (Path(out) / name).unlink(missing_ok=True)
     return there
 
 
@@ -166,6 +200,16 @@ def detector_of(folder: Path, asked: str | None = None) -> str:
     """The detector that is meant: what was asked, the folder's own, or the shipped one."""
     own = Path(folder) / WEIGHTS_FILE
     return asked or (str(own) if own.is_file() else "generic")
+
+
+def word_of(detector: str | Path) -> str:
+    """What is meant by a folder of ``calibrate`` alone: the shipped detector, which knows a photo of the person."""
+    place = Path(detector)
+    if weights_path("detector", place) != place:
+        return str(detector)
+    return (
+        detector_of(place) if any((place / name).is_file() for name in (ZERO_FILE, REFERENCE_FILE)) else str(detector)
+    )
 
 
 def reader_code(detector: str) -> str:
@@ -176,13 +220,17 @@ def reader_code(detector: str) -> str:
 
 
 def person_reader(folder: Path, detector: str | None = None) -> ZeroedReader:
-    """A person's reader: the detector of the folder (or ``detector``, or the shipped one) less the zero in the folder.
+    """A person's reader: the detector of the folder (or ``detector``, or the shipped one), beside the references there.
+
+    Where there are none, less the zero there: references stand in its place, for they say the same and more.
 
     Raises:
         ValueError, OSError: a damaged file; a zero of another detector.
     """
     word = detector_of(folder, detector)
-    return with_zero(open_detector(word), _there(folder, reader_code(word)))
+    made = person_detector(word, folder)
+    beside = isinstance(made, AUDetector) and made.references is not None
+    return with_zero(made, None if beside else _there(folder, reader_code(word)))
 
 
 def with_zero(detector: FaceReader, zero: Zero | None) -> ZeroedReader:
@@ -206,23 +254,16 @@ def _there(folder: Path, code: str) -> Zero | None:
 # -- from pictures to evidence ----------------------------------------------------------------------------------------
 
 
-def evidence_of(
-    path: Path,
-    read: ReadPictures,
-    size: int,
-    options: CalibrateOptions,
-    analyser: FaceAnalyser,
-    names: Sequence[str] = AU_KEYS,
-) -> tuple[Evidence, list[str]]:
-    """What a photo or a clip says of a person at rest, and what a user should know of it.
+def faces_of(
+    path: Path, size: int, options: CalibrateOptions, analyser: FaceAnalyser
+) -> tuple[FaceBatch, str, list[str]]:
+    """The face of a photo, or of the frames of a clip; SHA-256 of the file, and what a user should know.
 
     Args:
         path: photo or clip.
-        read: crops uint8 (B, 3, S, S) to readings (B, A): a detector, or any other reader.
         size: side of the crops, pixels.
-        options: what is done in the source, which face.
-        analyser: finds the face.
-        names: of the readings.
+        options: which face.
+        analyser: finds it.
 
     Raises:
         FileNotFoundError, IsADirectoryError, ValueError: says what is wrong with the file or the face.
@@ -234,8 +275,26 @@ def evidence_of(
         sample = source_from_photo(path, size, options.face, analyser)
         check_visible(path, sample, analyser)
         samples, said = [sample], []
-    rest, done = resting(collate(samples), read, options.source_au, names)
-    return Evidence(rest, samples[0].provenance["sha256"]), said + done
+    return collate(samples), samples[0].provenance["sha256"], said
+
+
+def looked_at(detector: AUDetector, faces: FaceBatch, au: str, source: str) -> PersonReferences:
+    """What a detector with a reference head remembers of a photo, or of the two most resting frames of a clip.
+
+    Args:
+        detector: remembers its own features.
+        faces: T frames, with landmarks.
+        au: what is done in them: ``auto`` (nothing, but for what landmarks show), ``neutral``, or stated.
+        source: SHA-256 of the file.
+    """
+    if au in ("auto", "neutral"):
+        shown = torch.zeros(len(faces), len(AU_KEYS))
+        shown = shown.masked_fill(hidden_at_rest(faces.landmarks), torch.nan) if au == "auto" else shown
+    else:
+        shown = stated_intensities(au)[None].expand(len(faces), -1)
+    order = detector.predict_au(faces.image).sum(1).argsort()[:_LOOKS]
+    made = detector.make_references(faces.image[order], shown[order])
+    return PersonReferences(made, (source[:8],), detector_code(detector))
 
 
 def resting(

@@ -14,6 +14,7 @@ from lit_faces.core.landmarks import FaceAnalyser
 from lit_faces.core.originals import Original
 from lit_faces.core.photos import load_photo, photographs_in, source_from_photo
 from lit_faces.models.adapters import DELTA_FILE, Delta, detector_code
+from lit_faces.persons.reference import REFERENCE_FILE, PersonReferences
 from lit_faces.persons.registry import Entry, Face, Registry
 from lit_faces.persons.zero import ZERO_FILE, Zero
 from lit_faces.tasks.au_detector import load_detector
@@ -61,8 +62,13 @@ def _mean(found: list[np.ndarray], path: Path) -> Face:
     return np.mean(good, axis=0).astype(np.float32)
 
 
-def entry_of(folder: Path | None, face: Face | None) -> Entry:
-    """What is kept of a person: the delta and the zero that lie in a folder of `personalise`, `adapt` or `calibrate`.
+def entry_of(folder: Path | None, face: Face | None, reader: str) -> Entry:
+    """What is kept of a person: delta, zero and references of a folder of `personalise`, `adapt` or `calibrate`.
+
+    Args:
+        folder: the person's; None: the face alone.
+        face: embedding.
+        reader: code of the registry's detector.
 
     Raises:
         ValueError, OSError: there is neither; a damaged file.
@@ -72,10 +78,13 @@ def entry_of(folder: Path | None, face: Face | None) -> Entry:
     places = [folder, folder / "detector"]
     delta = folder if folder.is_file() else next((p / DELTA_FILE for p in places if (p / DELTA_FILE).is_file()), None)
     zero = next((p / ZERO_FILE for p in (folder, folder.parent) if (p / ZERO_FILE).is_file()), None)
-    if delta is None and zero is None:
+    beside = next((p for p in (folder, folder.parent) if (p / REFERENCE_FILE).is_file()), None)
+    if delta is None and zero is None and beside is None:
         raise ValueError(f"{folder}: holds neither {DELTA_FILE} nor {ZERO_FILE}: personalise --method delta makes both")
     found = None if delta is None else Delta.load(delta)
-    return Entry(found, None if zero is None else Zero.load(zero), face)
+    references = None if beside is None or delta is not None else PersonReferences.load(beside, reader)
+    beside_them = None if references is None else references.references
+    return Entry(found, None if zero is None else Zero.load(zero), face, beside_them)
 
 
 def registry_for(folder: Path, detector: str) -> Registry:

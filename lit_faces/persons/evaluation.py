@@ -19,11 +19,12 @@ from lit_faces.core.options import at_least, check_out, option
 from lit_faces.core.sample import FaceBatch
 from lit_faces.core.shipped import DETECTOR_HELP
 from lit_faces.metrics.detector import detector_figures, table
+from lit_faces.persons.calibration import person_detector, word_of
 from lit_faces.persons.zero import Zero
 from lit_faces.reports.plots import plot_readings
 from lit_faces.reports.results import circumstances, write_json
 from lit_faces.tasks.au_detector import AUDetector
-from lit_faces.tasks.black_box import OWN_HELP, code_of, open_detector
+from lit_faces.tasks.black_box import OWN_HELP, code_of
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ def evaluate(data: Path, options: EvaluateOptions, out: Path | None = None) -> E
     """
     if out is not None:
         check_out(out)
-    detector = open_detector(options.detector)
+    detector = person_detector(options.detector)
     zero = None if options.zero is None else Zero.load(options.zero)
     faces = read_labelled(data, detector.size, need="any", align=True)
     reading = detector.predict(faces.image)
@@ -91,7 +92,7 @@ def evaluate(data: Path, options: EvaluateOptions, out: Path | None = None) -> E
     )  # fmt: skip
     found = Evaluation(figures, table(figures))
     if out is not None:
-        facts = {"run/detector": code_of(options.detector), "run/data": str(data)}
+        facts = {"run/detector": code_of(word_of(options.detector)), "run/data": str(data)}
         write_json(out / "results.json", {**figures, **facts, "run/seed": options.seed, **circumstances()})
         replace_file(out / "table.md", found.table.encode())
         found.plots = list(plot_readings(figures, faces.au_intensity, intensity, out))

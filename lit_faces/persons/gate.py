@@ -128,14 +128,19 @@ class Gate:
     def zero_of(self, name: str) -> NDArray[np.float32] | None:
         """What is taken off a person's readings (19,), grades; None where there is nothing, or the delta knows it."""
         entry = self.registry.get(name) if name else Entry()
-        if entry.delta is not None or entry.zero is None:
+        if entry.delta is not None or entry.references is not None or entry.zero is None:
             return None
         return entry.zero.offset_of(AU_KEYS).astype(np.float32)
 
     def _as(self, name: str, images: Tensor) -> Reading:
-        delta = self.registry.get(name).delta if name else None
+        entry = self.registry.get(name) if name else Entry()
+        delta = entry.delta
         if delta is None:
-            return self.detector.predict(images)
+            self.detector.set_references(entry.references)
+            try:
+                return self.detector.predict(images)
+            finally:
+                self.detector.set_references(None)
         if name not in self._sums:
             delta.check(self.detector, self.registry.detector, f"{self.registry.folder}: {name}")
             self._sums[name] = folded(self.detector, delta)

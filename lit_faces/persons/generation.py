@@ -14,6 +14,7 @@ out/results.json                              the figures by name
 from __future__ import annotations
 
 import os
+import shlex
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -234,7 +235,7 @@ def generate(
     plan, source = prepare(person, options, out, tell)
     with locked(out, "generate"):
         made = make_set(source, plan, options, out, progress)
-        _, made.page = write_report(out, source, plan, made.attempts)
+        _, made.page = write_report(out, source, plan, made.attempts, following=_following(out))
         if clip is not None:
             made.driven = drive(clip, source, out, options.generator, person.detector, options.settings.pixels(source))
         made.seconds = time.monotonic() - began
@@ -246,6 +247,15 @@ def generate(
         write_json(out / "results.json", made.flat)
     made.refuse_empty()
     return made
+
+
+def _following(out: Path) -> list[str]:
+    """What to do with a set."""
+    called = out.resolve().name
+    return [
+        f"python -m lit_faces.adapt --person {shlex.quote(called)} --out {shlex.quote(f'{called}_detector')}",
+        f"python -m lit_faces.predict VIDEO --detector {shlex.quote(f'{called}_detector')} --out aus.csv --page",
+    ]
 
 
 def prepare(person: PersonOptions, options: SetOptions, out: Path, tell: Tell) -> tuple[Plan, PersonSource]:

@@ -29,13 +29,19 @@ from lit_faces.core.seeding import derive_seed, generator_for
 from lit_faces.core.shipped import FISHER
 from lit_faces.core.weights import check_card, load_state, load_weights, save_weights
 from lit_faces.models.adapters import Delta, detector_code, fold_in, worn
+from lit_faces.models.reference import Beside, References
 from lit_faces.persons.generative_replay import GenerativeMemory
 from lit_faces.persons.methods import find_method
 from lit_faces.persons.recipes import Recipe, fast_bfloat16, learn_delta, learn_person
 from lit_faces.tasks.au_detector import AUDetector
 
 _KIND = "personal_memory"
-_KINDS: dict[str, type[nn.Module]] = {"head": nn.Linear, "delta": Delta, "calibration": PersonCalibration}
+_KINDS: dict[str, type[nn.Module]] = {
+    "head": nn.Linear,
+    "delta": Delta,
+    "calibration": PersonCalibration,
+    "references": Beside,
+}
 _FISHER = 0xF15
 
 
@@ -250,6 +256,12 @@ class PersonalLearner:
         if isinstance(mine, Delta):
             with worn(self.detector, mine):
                 return self.read(images)
+        if isinstance(mine, Beside):
+            self.detector.set_references(mine.references)
+            try:
+                return self.read(images)
+            finally:
+                self.detector.set_references(None)
         found = self.read(images)
         return found if mine is None else mine(found)
 
@@ -260,6 +272,8 @@ class PersonalLearner:
             detector.head.linear.load_state_dict(mine.state_dict())
         elif isinstance(mine, Delta):
             fold_in(detector, mine)
+        elif isinstance(mine, Beside):
+            detector.set_references(mine.references)
         elif isinstance(mine, PersonCalibration):  # its clamp to 0..5 before the second line is left out
             scale, shift = detector.calibration.scale, detector.calibration.shift
             mine = copy.deepcopy(mine).to(scale.device)
@@ -356,7 +370,7 @@ class PersonalLearner:
 
 
 def _personal_part(tensors: Mapping[str, Tensor], entry: list[Any], where: str, detector: AUDetector) -> nn.Module:
-    """A person's own head, calibration or delta, as :meth:`PersonalLearner.state` names it: its number and its kind.
+    """A person's own part, as :meth:`PersonalLearner.state` names it: its number and its kind.
 
     Raises:
         ValueError: there is no such part, or it is of another shape.
@@ -365,11 +379,22 @@ def _personal_part(tensors: Mapping[str, Tensor], entry: list[Any], where: str, 
     state = {k.partition(".")[2]: v for k, v in tensors.items() if k.startswith(f"{number}.")}
     weight = state.get("weight")
     if kind not in _KINDS or (kind == "head" and (weight is None or weight.dim() != 2)):
-        raise ValueError(f"{where}: expected a head, a calibration or a delta, found {shown(kind)}: damaged?")
+        raise ValueError(
+            f"{where}: expected a head, a calibration, a delta or references, found {shown(kind)}: damaged?"
+        )
     if kind == "delta":
         delta = Delta.of_state(state, detector_code(detector), where)
         delta.check(detector, delta.detector, where)
         return delta
+    if kind == "references":
+        return _references(state, where)
     module = nn.Linear(weight.shape[1], weight.shape[0]) if weight is not None else PersonCalibration()
     load_state(module, state, where)
     return module.requires_grad_(False)
+
+
+def _references(state: Mapping[str, Tensor], where: str) -> Beside:
+    whole = state.keys() == {"features", "intensity"}
+    if not whole or any(one.dim() != 2 or not bool(one.isfinite().all()) for one in state.values()):
+        raise ValueError(f"{where}: expected features and AUs of reference pictures: damaged?")
+    return Beside(References(state["features"].float(), state["intensity"].float()))

@@ -89,7 +89,7 @@ def write_learning_report(
     """
     replace_file(out / "report.md", report(figures).encode())
     _bars(figures, out)
-    _calibration(test, before, after, out)
+    _calibration(test, before, after, "asked for" if _is_generated(figures) else "in the labels", out)
 
 
 def report(figures: Mapping[str, Any]) -> str:
@@ -134,72 +134,96 @@ def add_to_page(page: Page, folder: Path, figures: Mapping[str, Any]) -> None:
         figures: of its results.json, and ``run/seconds`` of the whole.
     """
     page.heading("The detector")
+    when = (("before", "person/before"), ("the zero alone", "person/zero"), ("after", "person/after"))
+    page.facts([(f"MAE on the person, {word}", _cell(figures.get(f"{name}/mae/mean"))) for word, name in when])
+    page.facts([(f"ICC on the person, {word}", _cell(figures.get(f"{name}/icc/mean"))) for word, name in when])
     page.facts(
         [
+            ("MAE on strangers, before", _cell(figures.get("generic/before/mae/mean"))),
+            ("MAE on strangers, after", _cell(figures.get("generic/after/mae/mean"))),
+            ("share of the zero in the gain of MAE", _percent(figures.get("person/zero/share/mae"))),
             ("seconds in all", f"{figures['run/seconds']:.0f}"),
-            ("ICC on the person, before", _cell(figures.get("person/before/icc/mean"))),
-            ("ICC on the person, the zero alone", _cell(figures.get(ZERO))),
-            ("ICC on the person, after", _cell(figures.get(AFTER))),
-            ("share of the zero in the gain", _percent(figures.get("person/zero/share/icc"))),
-            ("ICC on strangers, before", _cell(figures.get("generic/before/icc/mean"))),
-            ("ICC on strangers, after", _cell(figures.get("generic/after/icc/mean"))),
         ]
     )
-    page.text(f"'The person' is tested on {figures['run/test_is']}.", note=True)
-    if "generated" in str(figures["run/test_is"]):
+    page.text(f"{_rests_on(figures)} MAE: mean absolute error, grades, less is better; ICC(3,1): agreement, 1 is all.")
+    if _is_generated(figures):
         page.text(
-            "Their labels are what they were asked for: they show that learning worked, not how well real pictures are "
-            "read. Give labelled real faces with --test to know.",
+            "Their labels are what was asked of the generator, not what somebody saw: they show that learning worked, "
+            "not how well real pictures are read. Give labelled real faces with --test to know.",
             note=True,
         )
     page.picture(
         folder / "before_after.png", "Before and after, by AU; crosses are strangers, who must not be forgotten."
     )
-    page.picture(folder / "calibration.png", "What is read at each intensity, before and after.")
+    page.picture(folder / "calibration.png", "What is read at each intensity of the labels, before and after.")
+
+
+def _rests_on(figures: Mapping[str, Any]) -> str:
+    """How many AUs and frames the figures are of."""
+    aus, varying = (
+        sum(_cell(figures.get(f"person/before/{name}/{key}")) != "-" for key in AU_KEYS) for name in ("mae", "icc")
+    )
+    return (
+        f"On the person: {figures['run/test_is']}; MAE over {aus} AUs, ICC over the {varying} that vary there, "
+        f"{figures['run/test_frames']} frames."
+    )
+
+
+def _is_generated(figures: Mapping[str, Any]) -> bool:
+    """Whether the labels are what was asked of a generator."""
+    return "generated" in str(figures["run/test_is"])
 
 
 def _cell(value: float | None) -> str:
     return "-" if value is None or value != value else f"{value:.2f}"
 
 
+def _number(value: float | None) -> float:
+    return float("nan") if value is None else value
+
+
 def _bars(figures: Mapping[str, Any], out: Path) -> Path:
-    """Mean absolute error by AU, before and after, of the person; a cross marks strangers."""
+    """MAE and ICC by AU, before and after, of the person; a cross marks strangers."""
     from matplotlib.figure import Figure
 
+    keys = [key for key in AU_KEYS if _cell(figures[f"person/before/mae/{key}"]) != "-"]
     figure = Figure(figsize=(10, 6), layout="constrained")
     for axes, measure, label in zip(
-        figure.subplots(2, 1, sharex=True), ("icc", "mae"), ("ICC(3,1), up is better", "MAE, down is better")
+        figure.subplots(2, 1, sharex=True), ("mae", "icc"), ("MAE, down is better", "ICC(3,1), up is better")
     ):
-        places = np.arange(len(AU_KEYS))
+        places = np.arange(len(keys))
         for shift, when, colour in ((-0.2, "before", "#a0a8b4"), (0.2, "after", "#4878a8")):
-            values = [figures[f"person/{when}/{measure}/{key}"] for key in AU_KEYS]
-            strangers = [figures[f"generic/{when}/{measure}/{key}"] for key in AU_KEYS]
+            values = [_number(figures[f"person/{when}/{measure}/{key}"]) for key in keys]
+            strangers = [_number(figures[f"generic/{when}/{measure}/{key}"]) for key in keys]
             axes.bar(places + shift, values, 0.38, color=colour, label=f"the person, {when}")
             axes.scatter(
                 places + shift, strangers, marker="x", s=18, color="black", label="strangers" if shift < 0 else None
             )
         axes.set_ylabel(label)
-        axes.set_xticks(places, AU_KEYS, rotation=60)
+        axes.set_xticks(places, keys, rotation=60)
     figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside upper center", fontsize=8, ncols=3)
     return save_figure(figure, out / "before_after.png")
 
 
-def _calibration(test: FaceBatch, before: Tensor, after: Tensor, out: Path) -> Path:
-    """What is read at each true intensity, before and after."""
+def _calibration(test: FaceBatch, before: Tensor, after: Tensor, labels: str, out: Path) -> Path:
+    """What is read at each labelled intensity, before and after; AUs without a label have no plot."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(11, 9), layout="constrained")
-    grid = figure.subplots(4, 5, sharex=True, sharey=True)
-    for axes, key in zip(grid.flat, AU_KEYS):
+    keys = [key for key, known in zip(AU_KEYS, test.au_intensity.isfinite().any(0)) if known] or list(AU_KEYS[:1])
+    columns = min(5, len(keys))
+    rows = -(-len(keys) // columns)
+    figure = Figure(figsize=(2.2 * columns, 2.2 * rows + 0.3), layout="constrained")
+    grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+    for axes, key in zip(grid.flat, keys):
         column = AU_KEYS.index(key)
         truth = test.au_intensity[:, column].numpy()
         axes.plot([0, 5], [0, 5], color="grey", linewidth=0.7)
         axes.scatter(truth, before[:, column].numpy(), s=7, color="#a0a8b4", label="before")
         axes.scatter(truth, after[:, column].numpy(), s=7, color="#4878a8", label="after")
         axes.set_title(key, fontsize=9)
-    for axes in list(grid.flat)[len(AU_KEYS) :]:
+    for axes in list(grid.flat)[len(keys) :]:
         axes.set_axis_off()
     grid.flat[0].legend(fontsize=7)
-    figure.supxlabel("true intensity")
+    figure.supxlabel(f"intensity {labels}")
     figure.supylabel("read")
     return save_figure(figure, out / "calibration.png")

@@ -37,6 +37,7 @@ from lit_faces.core.classes import find_class
 from lit_faces.core.facs import MAX_INTENSITY
 from lit_faces.core.sample import FaceBatch
 from lit_faces.core.words import UsageError, nearest, suggestion
+from lit_faces.models.reference import Beside
 from lit_faces.tasks.au_detector import AUDetector
 
 if TYPE_CHECKING:
@@ -119,6 +120,11 @@ def _labelled_affine(learner: Reader, frames: FaceBatch) -> nn.Module:
     return labelled_affine(learner.read(frames.image), frames.au_intensity)
 
 
+def _reference(learner: Reader, frames: FaceBatch) -> nn.Module:
+    """The photo, which the detector looks at while it reads."""
+    return Beside(learner.detector.make_references(frames.image[:1], torch.zeros(1, frames.au_intensity.shape[1])))
+
+
 @torch.no_grad()
 def _ridge(learner: Reader, frames: FaceBatch) -> nn.Module:
     """The intensity head of one person: ridge regression of its logits towards the generic head's."""
@@ -154,6 +160,7 @@ METHODS: dict[str, Method] = {
     "delta_alone": Method("delta"),
     "delta_ewc_replay": Method("delta", penalty=_ewc, replay=True),
     # without labels: from the photo, which is neutral; from all frames of the person
+    "reference": Method(fit=_reference, labels=False),
     "neutral": Method(fit=_neutral, labels=False, population=True),
     "neutral_raw": Method(fit=_neutral_raw, labels=False, population=True),
     "median": Method(fit=_median, labels=False, population=True),

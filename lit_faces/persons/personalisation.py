@@ -6,7 +6,7 @@
     done.learnt.detector, done.page
 
 out/zero.json              the person's zero: what everything learnt afterwards must beat (lit_faces.persons.zero)
-out/report.html            pictures and figures of the whole way, one file
+out/report.html            what changed on the source, then pictures and figures of the whole way, one file
 out/set/                   the generated, verified set (:mod:`lit_faces.persons.generation`)
 out/detector/              detector.safetensors, memory.safetensors, report.md (:mod:`lit_faces.persons.adaptation`)
 out/results.json           the figures of both by name
@@ -14,7 +14,9 @@ out/results.json           the figures of both by name
 
 from __future__ import annotations
 
+import shlex
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,8 @@ from typing import Any
 from lit_faces.core.files import locked
 from lit_faces.core.landmarks import FaceAnalyser
 from lit_faces.persons.adaptation import LearnOptions, LearnResult, adapt, check_groups
+from lit_faces.persons.before_after import OnSource
+from lit_faces.persons.before_after import add_to_page as add_source
 from lit_faces.persons.calibration import CalibrateOptions, calibrate
 from lit_faces.persons.enrolment import enrol, entry_of, face_of_original, registry_for
 from lit_faces.persons.generation import SetOptions, SetResult, Tell, make_set, prepare
@@ -29,7 +33,8 @@ from lit_faces.persons.learning_report import AFTER, ZERO, add_to_page
 from lit_faces.persons.report import write_report
 from lit_faces.persons.sets import Progress
 from lit_faces.persons.source import PersonOptions
-from lit_faces.persons.zero import Zero
+from lit_faces.persons.zero import MOST_SOURCES, Zero
+from lit_faces.reports.page import Page
 from lit_faces.reports.results import write_json
 
 
@@ -83,7 +88,7 @@ def personalise(
     check_groups(learning, person.called)
     plan, source = prepare(person, wanted, out, tell)
     with locked(out, "personalise"):
-        zero = _zero(person, learning, out, tell)
+        zero = _zero(person, source.files, learning, out, tell)
         with locked(out / "set", "personalise"):
             made = make_set(source, plan, wanted, out / "set", progress)
         for line in made.summary(wanted.verify):
@@ -95,23 +100,35 @@ def personalise(
             tell("learning did not beat the person's zero alone: zero.json with the first detector reads them better")
         if learnt.already:
             tell(f"{learnt.folder}: is there already")
-        figures = {**learnt.figures, **made.figures.flat(), "run/seconds/set": made.seconds}
+        seen = OnSource.read(source, learning.detector, zero, learnt.detector)
+        figures = {**learnt.figures, **seen.flat(), **made.figures.flat(), "run/seconds/set": made.seconds}
         figures["run/seconds"] = time.monotonic() - began
-        page = write_report(
-            made.folder, source, plan, made.attempts, out / "report.html",
-            lambda page: add_to_page(page, learnt.folder, figures),
-        )[1]  # fmt: skip
+
+        def first(page: Page) -> None:
+            add_source(page, source, seen, out)
+            add_to_page(page, learnt.folder, figures)
+
+        page = write_report(made.folder, source, plan, made.attempts, out / "report.html", first, _following(out))[1]
         write_json(out / "results.json", figures)
         if people is not None:
             face = face_of_original(source.originals[0], FaceAnalyser()) if source.originals else None
-            tell(enrol(people, source.name, entry_of(learnt.folder, face)))
+            tell(enrol(people, source.name, entry_of(learnt.folder, face, people.detector)))
     return PersonResult(made, learnt, figures, page)
 
 
-def _zero(person: PersonOptions, learning: LearnOptions, out: Path, tell: Tell) -> Zero:
-    """The zero that the source sets, of the detector that is adapted; kept in ``out``."""
+def _following(out: Path) -> list[str]:
+    """What to do with a detector."""
+    folder = shlex.quote(out.resolve().name)
+    return [
+        f"python -m lit_faces.predict VIDEO --detector {folder} --out aus.csv --page",
+        f"python -m lit_faces.evaluate --detector {folder} --data LABELLED --out {folder}_on_labels",
+    ]
+
+
+def _zero(person: PersonOptions, files: Sequence[Path], learning: LearnOptions, out: Path, tell: Tell) -> Zero:
+    """The zero that the sources set, of the detector that is adapted; kept in ``out``."""
     au = "auto" if person.source_au == "detector" else person.source_au  # its misreading is what is wanted
     asked = CalibrateOptions(learning.detector, au, person.face, overwrite=True)
-    done = calibrate([Path(person.source)], asked, out)
+    done = calibrate(files[:MOST_SOURCES], asked, out)
     tell(done.text)
     return done.zero

@@ -29,6 +29,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from lit_faces.core.fields import field
 from lit_faces.core.files import locked, remove_listed
@@ -36,6 +37,7 @@ from lit_faces.core.landmarks import EMBEDDING_SIZE
 from lit_faces.core.weights import check_card, load_weights, save_weights
 from lit_faces.core.words import suggestion
 from lit_faces.models.adapters import Delta
+from lit_faces.models.reference import References
 from lit_faces.persons.zero import Zero
 
 INDEX = "index.safetensors"
@@ -56,11 +58,14 @@ class Entry:
         delta: what the person changes in the shared detector; None: nothing.
         zero: what the resting face reads too much. It is taken off where there is no delta: a delta knows it already.
         face: dlib's embedding, float32 (128,); None: the person is not recognised, only named.
+        references: pictures that the shared detector looks at while it reads. They stand in the place of the zero; a
+            delta, whose features are others, reads without them.
     """
 
     delta: Delta | None = None
     zero: Zero | None = None
     face: Face | None = None
+    references: References | None = None
 
 
 @dataclass
@@ -277,11 +282,22 @@ def _write_index(folder: Path, index: _Index) -> None:
     save_weights(folder / INDEX, {"faces": torch.from_numpy(index.faces)}, card)
 
 
+_REFERENCES = ("reference.features", "reference.intensity")
+
+
+def _tensors_of(references: References | None) -> dict[str, Tensor]:
+    return {} if references is None else dict(zip(_REFERENCES, (references.features, references.intensity)))
+
+
 def _read_entry(path: Path, detector: str, face: Face | None) -> Entry:
     state, card = load_weights(path)
+    looked_at = {key: state.pop(key).float() for key in _REFERENCES if key in state}
+    if len(looked_at) == 1 or any(one.dim() != 2 or not bool(one.isfinite().all()) for one in looked_at.values()):
+        raise ValueError(f"{path}: damaged references: remove the person and enrol them again")
     delta = Delta.of_card(state, card, path)
     if delta.detector != detector:
         raise ValueError(f"{path}: a delta of the detector {delta.detector}, in a registry of {detector}: remove it")
     zero = card.get("zero")
     found = None if zero is None else Zero.of_content(field(card, "zero", dict, path), path)
-    return Entry(delta if len(delta.changes()) else None, found, face)
+    references = References(*looked_at.values()) if looked_at else None
+    return Entry(delta if len(delta.changes()) else None, found, face, references)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -133,6 +133,7 @@ def write_report(
     attempts: list[Attempt],
     page_path: Path | None = None,
     first: Callable[[Page], None] | None = None,
+    following: Sequence[str] = (),
 ) -> tuple[Figures, Path]:
     """Write the pictures and the page of a set.
 
@@ -142,7 +143,8 @@ def write_report(
         plan: what was asked.
         attempts: of :func:`lit_faces.persons.sets.write_set`.
         page_path: of the page; ``out/report.html`` by default.
-        first: writes what the page begins with, after its title.
+        first: writes what the page begins with, after its title; it shows the source.
+        following: the commands that the page ends with.
 
     Returns:
         The figures, and the page's path.
@@ -173,10 +175,9 @@ def write_report(
         note=True,
     )
     page.heading("Source")
-    page.picture(
-        save_png(source_sheet(source), out / "source.png"),
-        "Source pictures; green: landmarks found, after the fit.",
-    )
+    sheet = save_png(source_sheet(source), out / "source.png")
+    if first is None:
+        page.picture(sheet, "Source pictures; green: landmarks found, after the fit.")
     for note in [*source.notes, *plan.notes]:
         page.text(note)
     page.heading("The set")
@@ -197,6 +198,9 @@ def write_report(
     page.heading("Balance")
     bad = [row for row, cell in enumerate(figures.cells) if cell[0] in figures.short]
     page.table(("cell", "planned", "kept"), figures.cells, bad)
+    if following:
+        page.heading("Next")
+        page.commands(following)
     return figures, page.write(page_path or out / "report.html")
 
 

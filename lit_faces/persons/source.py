@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -11,17 +11,18 @@ import torch
 from torch import Tensor
 
 from lit_faces.core.alignment import mirror_landmarks, outer_eye_distance
-from lit_faces.core.clips import SAME_PERSON, ClipFaces, faces_of_clip, is_clip
+from lit_faces.core.clips import ClipFaces, faces_of_clip, is_clip
 from lit_faces.core.facs import MAX_INTENSITY
 from lit_faces.core.landmarks import Box, FaceAnalyser
 from lit_faces.core.options import at_least, option
 from lit_faces.core.originals import Original, cut_original, original_of_crop, originals_of_clip
-from lit_faces.core.photos import load_photo, photographs_in, source_from_photo
+from lit_faces.core.photos import load_photo, source_from_photo
 from lit_faces.core.sample import FaceBatch, FaceSample, collate
 from lit_faces.core.shipped import DETECTOR_HELP
 from lit_faces.fitting.landmark_model import LandmarkModel
 from lit_faces.fitting.retarget import FittedFace, fit_clip, refusal
 from lit_faces.persons.intensities import Reader, au_note, check_au, intensities, seen_in_landmarks
+from lit_faces.persons.pieces import Pieces, gather
 from lit_faces.tasks.au_detector import load_detector
 
 _LEAST_SCORE = 0.25  # of dlib's detector; whole faces measured: from 0.6, covered ones: up to 0.25
@@ -37,6 +38,7 @@ class PersonOptions:
     Attributes:
         source: photo or clip of the person, from the front, or a folder with several photos of the person.
         face, name, source_au, detector: see their help.
+        more: further photos, clips and folders of the same person.
     """
 
     source: Path
@@ -44,6 +46,7 @@ class PersonOptions:
     name: str | None = option(None, "of the person (default: the file's name)")
     source_au: str = option("auto", "auto, neutral, detector, or stated: 6=2,12=3")
     detector: str = option("generic", f"reads the source, is adapted: {DETECTOR_HELP}")
+    more: tuple[Path, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse what cannot be.
@@ -60,8 +63,7 @@ class PersonOptions:
     @property
     def called(self) -> str:
         """The person's name."""
-        source = Path(self.source)
-        return self.name or (source.resolve().name if source.is_dir() else source.stem)
+        return self.name or _name_of(Path(self.source))
 
 
 @dataclass
@@ -70,13 +72,14 @@ class PersonSource:
 
     Attributes:
         name: of the person: the file's name.
-        kind: ``photo``, ``photos`` or ``clip``.
+        kind: ``photo``, ``photos``, ``clip`` or ``photos and clips``.
         sha256: of the file.
         faces: K source pictures, the best first: landmarks cleaned by the fit, ``au_intensity`` estimated.
         fits: K fitted faces; all share one identity.
         neutral: probability that the first picture is neutral.
         notes: what a user should know.
         originals: the photographs of the K pictures at their own resolution.
+        files: that the identity rests on.
     """
 
     name: str
@@ -87,6 +90,7 @@ class PersonSource:
     neutral: float = float("nan")
     notes: list[str] = field(default_factory=list)
     originals: list[Original] = field(default_factory=list)
+    files: tuple[Path, ...] = ()
 
     def nearest(self, pose: Tensor) -> Tensor:
         """For each asked pose (B, 3), the source picture whose head is turned most alike: int64 (B,)."""
@@ -114,7 +118,7 @@ def read_person(options: PersonOptions, size: int = 128) -> PersonSource:
         FileNotFoundError, IsADirectoryError, ValueError: see :func:`read_source`; or no such detector.
     """
     read = load_detector(options.detector).predict_au
-    found = read_source(options.source, size, LandmarkModel(), read, options.face, options.source_au)
+    found = read_source(options.source, size, LandmarkModel(), read, options.face, options.source_au, more=options.more)
     return replace(found, name=options.called)
 
 
@@ -127,8 +131,9 @@ def read_source(
     au: str = "auto",
     frames: int = 3,
     analyser: FaceAnalyser | None = None,
+    more: Sequence[Path | str] = (),
 ) -> PersonSource:
-    """A person from a photo, a clip, or a folder of photos.
+    """A person from a photo, a clip, a folder of photos, or several of these.
 
     Args:
         path: photo, video, or folder with photos of the one person.
@@ -140,6 +145,7 @@ def read_source(
             (``6=2,12=3``).
         frames: source pictures that are taken from a clip or a folder, at most.
         analyser: finds the faces.
+        more: further photos, videos and folders of the same person.
 
     Raises:
         FileNotFoundError, IsADirectoryError, ValueError: says what is wrong with the file, the face or ``au``.
@@ -147,14 +153,16 @@ def read_source(
     path = Path(path)
     analyser = FaceAnalyser() if analyser is None else analyser
     check_au(au)
-    if path.is_dir():
-        return _of_photos(path, _photos_of(path, size, face, analyser), model, read, au, frames, analyser)
+    if more or path.is_dir():
+        pieces = gather([path, *map(Path, more)], size, face, analyser, check_visible)
+        return _of_pieces(_name_of(path), pieces, model, read, au, frames)
     if is_clip(path):
         return _of_clip(path, faces_of_clip(path, size, face, analyser=analyser), model, read, au, frames)
     sample = source_from_photo(path, size, face, analyser)
     check_visible(path, sample, analyser)
     found = source_of_faces(collate([sample]), model, read, au, str(path), sample.provenance["sha256"])
-    return replace(found, originals=[cut_original(load_photo(path), tuple(sample.provenance["crop"]))])
+    originals = [cut_original(load_photo(path), tuple(sample.provenance["crop"]))]
+    return replace(found, originals=originals, files=(path,))
 
 
 def source_of_faces(
@@ -201,7 +209,7 @@ def _of_clip(path: Path, found: ClipFaces, model: LandmarkModel, read: Reader, a
     places = {one.frame: tuple(one.provenance["crop"]) for one in found.samples}
     cut = originals_of_clip(path, {int(n): places[int(n)] for n in faces.frame})
     originals = [cut[int(n)] for n in faces.frame]
-    return PersonSource(path.stem, "clip", sha, faces, sources, float(neutral[first]), notes, originals)
+    return PersonSource(path.stem, "clip", sha, faces, sources, float(neutral[first]), notes, originals, (path,))
 
 
 @dataclass
@@ -254,67 +262,17 @@ def _best(seen: _Seen, most: int) -> list[int]:
     return chosen
 
 
-def _photos_of(folder: Path, size: int, face: int | None, analyser: FaceAnalyser) -> tuple[list[FaceSample], list[str]]:
-    """The photos of a folder that show a whole face, and why others do not; a manifest holds no file's name.
-
-    Raises:
-        ValueError: there is none.
-    """
-    samples, left_out = [], list[str]()
-    for number, path in enumerate(photographs_in(folder), 1):
-        try:
-            sample = source_from_photo(path, size, face, analyser)
-            check_visible(path, sample, analyser)
-        except ValueError as error:
-            left_out.append(f"photo {number}: {str(error).removeprefix(f'{path}: ')}")
-        else:
-            samples.append(replace(sample, subject=path.name, frame=number))
-    if not samples:
-        raise ValueError(f"{folder}: no photo in this folder can be used; {left_out[0] if left_out else 'it has none'}")
-    return samples, left_out
-
-
-def _of_photos(
-    folder: Path,
-    found: tuple[list[FaceSample], list[str]],
-    model: LandmarkModel,
-    read: Reader,
-    au: str,
-    most: int,
-    analyser: FaceAnalyser,
-) -> PersonSource:
-    """Several photos of one person: one identity, the best of them as sources.
-
-    Raises:
-        ValueError: two of them show different people.
-    """
-    samples, left_out = found
-    batch = collate(samples)
-    known = analyser.batch_embeddings(batch.image, batch.landmarks)
-    apart = (known - known[0]).norm(dim=1)
-    if float(apart.max()) > SAME_PERSON:
-        first, other = (samples[row].provenance["photo"] for row in (0, int(apart.argmax())))
-        raise ValueError(
-            f"{folder}: {first} and {other} show different people (distance {float(apart.max()):.2f}, at most "
-            f"{SAME_PERSON}); a folder holds the photos of one person"
-        )
-    seen = _seen_together(folder, batch, model, read, au)
+def _of_pieces(name: str, found: Pieces, model: LandmarkModel, read: Reader, au: str, most: int) -> PersonSource:
+    """Several photos and clips of one person: one identity, the best pictures as sources."""
+    seen = _seen_together(found.files[0], collate(found.samples), model, read, au)
     chosen = _best(seen, most)
     faces, fits = seen.select(chosen)
-    by_name = {sample.subject: sample for sample in samples}
-    used = [by_name[name] for name in faces.subject]
-    sha = hashlib.sha256("".join(sorted(sample.provenance["sha256"] for sample in samples)).encode()).hexdigest()
-    notes = [
-        f"{len(seen.fits)} of {len(samples) + len(left_out)} photos were used for the identity; sources: photos "
-        f"{', '.join(str(sample.frame) for sample in used)} in the order of their names",
-        au_note(seen.level[chosen[0]], float(seen.neutral[chosen[0]]), au),
-        *(f"left out: {reason}" for reason in left_out[:3]),
-    ]
-    originals = [
-        cut_original(load_photo(folder / sample.provenance["photo"]), tuple(sample.provenance["crop"]))
-        for sample in used
-    ]
-    return PersonSource(folder.name, "photos", sha, faces, fits, float(seen.neutral[chosen[0]]), notes, originals)
+    rows = [int(number) for number in faces.subject]
+    neutral = float(seen.neutral[chosen[0]])
+    count, *others = found.notes(len(seen.fits), rows)
+    notes = [count, au_note(seen.level[chosen[0]], neutral, au), *others]
+    kind, originals = "photos" if not found.clips else "photos and clips", found.originals(rows)
+    return PersonSource(name, kind, found.sha256, faces, fits, neutral, notes, originals, tuple(found.files))
 
 
 def sharpness(image: Tensor) -> float:
@@ -324,6 +282,10 @@ def sharpness(image: Tensor) -> float:
     size = image.shape[-1]
     grey = image.float().mean(0).numpy()[size // 5 : -size // 5, size // 5 : -size // 5]
     return float(cv2.Laplacian(grey, cv2.CV_32F).var())
+
+
+def _name_of(source: Path) -> str:
+    return source.resolve().name if source.is_dir() else source.stem
 
 
 def _name(photo: FaceBatch, name: str) -> str:

@@ -22,6 +22,8 @@ from lit_faces.core.devices import device_of
 from lit_faces.core.facs import AU_KEYS, EMOTIONS
 from lit_faces.core.landmarks import FaceAnalyser
 from lit_faces.core.pictures import load_picture
+from lit_faces.persons.calibration import person_detector
+from lit_faces.reading.network import CropReader
 from lit_faces.reading.pipeline import Part, Patch, photo_part, read_parts, read_video
 from lit_faces.reading.rows import FaceRow, columns, typed_cells
 from lit_faces.reading.sources import find_jobs, video_shots
@@ -118,10 +120,13 @@ class Detector:
 
     def __init__(self, detector: str | Path | AUDetector | BlackBox = "generic", accelerator: str = "auto") -> None:
         made = isinstance(detector, AUDetector | BlackBox)
-        self.network: FaceReader = detector if isinstance(detector, AUDetector | BlackBox) else open_detector(detector)
+        self.network: FaceReader = (
+            detector if isinstance(detector, AUDetector | BlackBox) else person_detector(detector)
+        )
         self.network.to(device_of(accelerator))
         self.name = type(detector).__name__ if made else str(detector)
         self.analyser = FaceAnalyser()
+        self._reader = CropReader(self.network, compiled=False)
 
     def __call__(self, what: Picture | Sequence[Picture]) -> Readings:
         """Find, align and read all faces.
@@ -153,7 +158,7 @@ class Detector:
             row = FaceRow("", number, 0.0, crop.shape[2], crop.shape[1], 0, float("inf"))
             parts.append(Part(number, 0.0, [row], faces=[Patch(crop)]))
         for part in parts:
-            read_parts([part], self.network)
+            read_parts([part], self._reader)
         return Readings([row for part in parts for row in part.rows], "aligned crops, as they were given")
 
     def _rows(self, what: Picture) -> list[FaceRow]:
@@ -174,7 +179,7 @@ class Detector:
 
     def _part(self, picture: np.ndarray, name: str, number: int) -> Part:
         part = photo_part(picture, name, number, self.network, self.analyser)
-        read_parts([part], self.network)
+        read_parts([part], self._reader)
         for row in part.rows:
             row.frame = number
         return part
@@ -196,7 +201,7 @@ def read_zero(
         return zero_of_file(path), None
     picture = load_picture(path)
     part = photo_part(picture, path.name, 0, detector, analyser)
-    faces = [row for row in read_parts([part], detector)[0].rows if row.success]
+    faces = [row for row in read_parts([part], CropReader(detector, compiled=False))[0].rows if row.success]
     if len(faces) != 1:
         raise ValueError(f"--zero {path}: {len(faces) or 'no'} faces found, one resting face is needed; crop it")
     return faces[0].intensity, analyser.embedding(picture, faces[0].landmarks)

@@ -3,7 +3,7 @@
 =============  =======================================================================================================
 openface       columns of OpenFace 2 (2.1 and later); frames count from 1; 0 where there is no face, as there
 openface-2.0   the same with a blank after each comma of the header, as version 2.0 wrote it (``" AU06_r"``)
-fex            columns of py-feat; its AUs are 0..1: our intensity over 5; degrees
+fex            columns of py-feat 2; its AUs are 0..1: our intensity over 5; radians, as there
 parquet        the own columns, typed (pyarrow)
 =============  =======================================================================================================
 """
@@ -109,21 +109,25 @@ _FEX_EMOTIONS = ("anger", "disgust", "fear", "happiness", "sadness", "surprise",
 
 
 def fex_columns() -> list[str]:
-    """Of a py-feat ``Fex``; ``contempt``, which it has not, comes last with ``timestamp`` and ``Identity``."""
+    """Of a py-feat ``Fex``; ``contempt``, which it has not, comes last with ``timestamp`` and ``Identity``.
+
+    ``feat.utils.io.read_feat`` (2.1.5) takes every column with AU in its name for an AU, and the others by name; X, Y
+    and Z, without which its ``poses`` fails, are in units of its own network and stay empty.
+    """
     return [
-        *_FEX_BOX, *MARKS, "Pitch", "Roll", "Yaw", *AU_KEYS, *_FEX_EMOTIONS, "input", "frame", "Identity", "timestamp",
-        "contempt",
+        *_FEX_BOX, *MARKS, "Pitch", "Roll", "Yaw", "X", "Y", "Z", *AU_KEYS, *_FEX_EMOTIONS, "input", "frame",
+        "Identity", "timestamp", "contempt",
     ]  # fmt: skip
 
 
 def fex_cells(row: FaceRow) -> list[object]:
     """A row in the order of :func:`fex_columns`; empty where nothing was found."""
-    yaw, pitch, roll = row.pose
+    yaw, pitch, roll = np.radians(row.pose)
     found = row.success
     expressions = row.expression[[EMOTION_INDEX[name] for name in _FEX_EMOTIONS]]
     return [
         *(row.box if found else [None] * 4), f"{row.confidence:.4f}" if found else None,
-        *numbers(row.landmarks.T.ravel(), 2), *numbers(np.array([pitch, roll, yaw]), 2),
+        *numbers(row.landmarks.T.ravel(), 2), *numbers(np.array([pitch, roll, yaw]), 4), *[None] * 3,
         *numbers(row.intensity / MAX_INTENSITY, 4), *numbers(expressions, 4), row.file, row.frame,
         f"Person_{row.person}" if found else None, f"{row.seconds:.6f}",
         *numbers(row.expression[[EMOTION_INDEX["contempt"]]], 4),

@@ -28,6 +28,7 @@ from lit_faces.core.landmarks import FaceAnalyser
 from lit_faces.core.photos import sure_faces
 from lit_faces.core.pictures import load_picture
 from lit_faces.persons.gate import NOBODY, Gate
+from lit_faces.reading.network import CropReader
 from lit_faces.reading.pose import head_pose
 from lit_faces.reading.refining import box_of, corners_of, frame_of, refine
 from lit_faces.reading.rows import FaceRow
@@ -105,6 +106,7 @@ def read_video(
         tracker: follows the faces; as it was left where a run goes on.
         batch: crops that are read at once; fewer wait less.
     """
+    reader = CropReader(detector)
 
     def parts() -> Iterator[Part]:
         for count, shot in enumerate(ahead(shots)):
@@ -117,7 +119,7 @@ def read_video(
                 part.state = {**tracker.state(), **(detector.state() if isinstance(detector, Gate) else {})}
             yield part
 
-    yield from _read(parts(), detector, batch)
+    yield from _read(parts(), reader, batch)
 
 
 def read_photos(
@@ -142,7 +144,7 @@ def read_photos(
             else:
                 yield photo_part(picture, path.name, number, detector, analyser)
 
-    yield from _read(parts(), detector, batch)
+    yield from _read(parts(), CropReader(detector, compiled=False), batch)
 
 
 def photo_part(
@@ -189,7 +191,7 @@ def _add_face(
 # -- the network beside it --------------------------------------------------------------------------------------------
 
 
-def _read(parts: Iterable[Part], detector: FaceReader | Gate, batch: int) -> Iterator[Part]:
+def _read(parts: Iterable[Part], reader: CropReader, batch: int) -> Iterator[Part]:
     """Parts with everything read, in order; the network works while the next faces are looked for."""
     waiting: list[Part] = []
     pending: collections.deque[Future[list[Part]]] = collections.deque()
@@ -198,31 +200,28 @@ def _read(parts: Iterable[Part], detector: FaceReader | Gate, batch: int) -> Ite
             for part in parts:
                 waiting.append(part)
                 if sum(len(one.faces) for one in waiting) >= batch or len(waiting) >= 4 * batch:
-                    pending.append(network.submit(read_parts, waiting, detector))
+                    pending.append(network.submit(read_parts, waiting, reader))
                     waiting = []
                 while len(pending) > _BATCHES or (pending and pending[0].done()):
                     yield from pending.popleft().result()
-            pending.append(network.submit(read_parts, waiting, detector))
+            pending.append(network.submit(read_parts, waiting, reader))
             while pending:
                 yield from pending.popleft().result()
         finally:
             network.shutdown(wait=False, cancel_futures=True)
 
 
-def read_parts(parts: list[Part], detector: FaceReader | Gate) -> list[Part]:
+def read_parts(parts: list[Part], reader: CropReader) -> list[Part]:
     """Align the faces of parts, let the detector read them, and write what it reads into their rows."""
     rows = [row for part in parts for row in part.rows if row.success]
-    crops = [face.crop(detector.size) for part in parts for face in part.faces]
+    crops = [face.crop(reader.detector.size) for part in parts for face in part.faces]
     if crops:
-        pictures, names = torch.stack(crops), [face.who for part in parts for face in part.faces]
-        reading = detector.predict_as(pictures, names) if isinstance(detector, Gate) else detector.predict(pictures)
-        present = detector.occurs(reading).cpu().numpy()
-        expression = None if reading.expression is None else reading.expression.softmax(1).numpy()
+        found = reader(torch.stack(crops), [face.who for part in parts for face in part.faces])
         for number, row in enumerate(rows):
             row.pose = head_pose(row.landmarks)
-            row.intensity, row.present = reading.intensity[number].numpy(), present[number]
-            if expression is not None:
-                row.expression = expression[number]
+            row.intensity, row.present = found.intensity[number], found.present[number]
+            if found.expression is not None:
+                row.expression = found.expression[number]
     for part in parts:
         part.faces = []
     return parts

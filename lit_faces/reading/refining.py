@@ -3,26 +3,35 @@
 dlib's predictor starts from a box, and what it finds depends a little on that box. So the box is always derived from
 landmarks by one rule, twice over: whether a face was detected in this frame or followed from the last one, both come to
 nearly the same points (mean of several starts), and AUs read on them agree.
+
+Where a hand covers the mouth, or a face moves fast, the starts do not agree: there the predictor has several answers,
+and which one comes depends on where it came from. The starts say so themselves (:attr:`Followed.spread`), and a face of
+which they disagree is to be detected anew.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lit_faces.core.landmarks import Box, FaceAnalyser, crop_frame
 
+Points = NDArray[np.float64]
+Start = tuple[float, float, float]
 #: dlib's box in units of the aligned crop: offset of its centre and its side; means over a clip of 472 frames.
 _BOX_X, _BOX_Y, _BOX_SIDE = 0.0, -0.018, 0.689
-#: Shifts and sizes of the boxes whose landmarks are averaged: of a face that is followed, and of one that is detected.
-_STARTS = ((0.0, 0.0, 1.0), (0.03, 0.03, 1.03), (-0.03, 0.03, 0.97), (0.03, -0.03, 0.97), (-0.03, -0.03, 1.03))
+#: Shifts and sizes of the boxes whose landmarks are averaged: of a face that is followed; of one that is detected, or
+#: detected anew between the looks at the whole picture.
+_STARTS: tuple[Start, ...] = ((0.0, -0.035, 1.0), (0.03, 0.02, 1.02), (-0.03, 0.02, 0.98))
 _SHIFTS = (-0.04, -0.02, 0.0, 0.02, 0.04)
-_MANY_STARTS = tuple((x, y, 1.0 + 25.0 * x * y) for x in _SHIFTS for y in _SHIFTS)
+_MANY_STARTS: tuple[Start, ...] = tuple((x, y, 1.0 + 25.0 * x * y) for x in _SHIFTS for y in _SHIFTS)
+_SOME_STARTS = tuple(start for start in _MANY_STARTS if {abs(start[0]), abs(start[1])} <= {0.0, 0.04})
 _STEPS = 2  # from the detector's box to one that the landmarks themselves would say
 _WINDOW = 1.6  # part of the picture that is looked at, in box widths
 _PIXELS = 300  # smaller faces are enlarged to this width: dlib rounds landmarks to pixels
-
-Points = NDArray[np.float64]
 
 
 def frame_of(points: NDArray[np.floating]) -> tuple[float, float, float]:
@@ -31,7 +40,7 @@ def frame_of(points: NDArray[np.floating]) -> tuple[float, float, float]:
     return float(x), float(y), float(side)
 
 
-def box_corners(points: NDArray[np.floating], start: tuple[float, float, float] = (0.0, 0.0, 1.0)) -> Points:
+def box_corners(points: NDArray[np.floating], start: Start = (0.0, 0.0, 1.0)) -> Points:
     """Where dlib's detector would see the face: float (2, 2), left and top, right and bottom.
 
     Args:
@@ -41,7 +50,7 @@ def box_corners(points: NDArray[np.floating], start: tuple[float, float, float] 
     return _corners_in(frame_of(points), start)
 
 
-def _corners_in(frame: tuple[float, float, float], start: tuple[float, float, float]) -> Points:
+def _corners_in(frame: tuple[float, float, float], start: Start) -> Points:
     x, y, side = frame
     half = _BOX_SIDE * side * start[2] / 2
     x, y = x + (_BOX_X + start[0]) * side, y + (_BOX_Y + start[1]) * side
@@ -111,25 +120,59 @@ def _shrunk(picture: NDArray[np.uint8], move: Points, scale: float) -> tuple[NDA
     return small, move  # type: ignore[return-value]  # of cv2, which knows no dtype
 
 
+class Followed(NamedTuple):
+    """Landmarks from those of the last frame.
+
+    Attributes:
+        points: float32 (68, 2), pixels of the picture.
+        spread: mean distance of a start's points from the mean of all, of the crop's side; on whole faces 0.002.
+    """
+
+    points: NDArray[np.float32]
+    spread: float
+
+
+def follow(picture: NDArray[np.uint8], points: NDArray[np.floating], analyser: FaceAnalyser) -> Followed:
+    """Landmarks of a face that was at ``points`` in the last frame.
+
+    Args:
+        picture: uint8 (H, W, 3), RGB.
+        points: (68, 2), pixels.
+        analyser: has the predictor.
+    """
+    window = Window(picture, box_corners(points))
+    first = window.outside(analyser.points_in(window.image, window.inside(box_corners(points))))
+    found = _from_starts(window, frame_of(first), _STARTS, analyser)
+    mean = np.mean(found, 0)
+    spread = float(np.linalg.norm(found - mean, axis=2).mean()) / frame_of(mean)[2]
+    return Followed(mean.astype(np.float32), spread)
+
+
 def refine(
-    picture: NDArray[np.uint8], corners: Points, analyser: FaceAnalyser, detected: bool = True
+    picture: NDArray[np.uint8], corners: Points, analyser: FaceAnalyser, again: bool = False
 ) -> NDArray[np.float32]:
-    """Landmarks from a box: from the box itself, then from the boxes that the landmarks found say.
+    """Landmarks from the detector's box, which jumps about: from the box itself, then from those that landmarks say.
 
     Args:
         picture: uint8 (H, W, 3), RGB.
         corners: where the face is, as dlib's detector frames it, float (2, 2).
         analyser: has the predictor.
-        detected: the box is the detector's own, which jumps about: more steps and starts; else the last frame's.
+        again: the face is followed and only looked up anew: a third of the starts.
 
     Returns:
         float32 (68, 2), pixels of ``picture``.
     """
     window = Window(picture, corners)
     points = window.outside(analyser.points_in(window.image, window.inside(corners)))
-    for _ in range(_STEPS if detected else 0):
+    for _ in range(_STEPS):
         points = window.outside(analyser.points_in(window.image, window.inside(box_corners(points))))
-    frame = frame_of(points)
-    boxes = [_corners_in(frame, start) for start in (_MANY_STARTS if detected else _STARTS)]
-    found = [analyser.points_in(window.image, window.inside(box)) for box in boxes]
-    return window.outside(np.mean(found, 0)).astype(np.float32)
+    starts = _SOME_STARTS if again else _MANY_STARTS
+    return np.mean(_from_starts(window, frame_of(points), starts, analyser), 0).astype(np.float32)
+
+
+def _from_starts(
+    window: Window, frame: tuple[float, float, float], starts: Sequence[Start], analyser: FaceAnalyser
+) -> Points:
+    """Landmarks of each start, float (n, 68, 2), pixels of the picture."""
+    boxes = [_corners_in(frame, start) for start in starts]
+    return np.array([window.outside(analyser.points_in(window.image, window.inside(box))) for box in boxes])

@@ -26,7 +26,9 @@ from lit_faces.core.landmarks import FaceAnalyser
 from lit_faces.core.signals import SIGNALS
 from lit_faces.core.video import length_hint
 from lit_faces.models.adapters import detector_code
+from lit_faces.persons.calibration import person_detector, word_of
 from lit_faces.persons.gate import Gate
+from lit_faces.persons.reference import REFERENCE_FILE
 from lit_faces.persons.registry import INDEX, Registry
 from lit_faces.reading.detector import read_zero
 from lit_faces.reading.formats import write_table
@@ -40,7 +42,7 @@ from lit_faces.reading.tracking import FaceTracker
 from lit_faces.reading.zero import RestingEstimate, Zeros
 from lit_faces.reports.results import circumstances, write_json
 from lit_faces.tasks.au_detector import AUDetector
-from lit_faces.tasks.black_box import FaceReader, code_of, open_detector
+from lit_faces.tasks.black_box import FaceReader, code_of
 
 #: Called with how far a job is (seconds of a video, photos) and the rows so far; total 0 = not known.
 Progress = Callable[[Job, float, float, int], None]
@@ -87,6 +89,12 @@ class Outcome:
                 self.faces += 1
 
 
+_ONE_PERSON = (
+    "{} faces were all read beside the pictures of one person: for clips of several people enrol them "
+    "(`python -m lit_faces.people REGISTRY --add NAME --from DIR --photo PHOTO`) and use --registry with --recognise"
+)
+
+
 class Predictor:
     """Reads jobs with one detector.
 
@@ -96,8 +104,10 @@ class Predictor:
 
     def __init__(self, options: PredictOptions) -> None:
         self.options = options
-        detector = open_detector(options.detector)
+        detector = person_detector(options.detector)
         detector.to(device_of(options.accelerator))
+        beside = isinstance(detector, AUDetector) and detector.references is not None
+        self._beside = hashlib.sha256((Path(options.detector) / REFERENCE_FILE).read_bytes()) if beside else None
         self.gate = _gate(detector, options)
         self.detector: FaceReader | Gate = detector if self.gate is None else self.gate
         self.analyser = FaceAnalyser()
@@ -176,7 +186,8 @@ class Predictor:
         if self.gate is not None:
             return self._zeros_of_known(self.gate, job, seen)
         if self._zero is None:
-            return Zeros()
+            crowd = self._beside is not None and len(seen) > 1
+            return Zeros(notes=[_ONE_PERSON.format(len(seen))] if crowd else [])
         zero, face = self._zero
         found = Zeros("file" if face is None else "photo")
         if face is None or not people.means or len(seen) <= 1:
@@ -258,16 +269,16 @@ class Predictor:
         found = [(path, path.stat()) for path in job.paths]
         return {
             "files": [[path.name, stat.st_size, stat.st_mtime_ns] for path, stat in found],
-            "detector": code_of(self.options.detector),
+            "detector": code_of(word_of(self.options.detector)),
             **self._about_people(),
             "detect_every": self.options.detect_every,
             "lit_faces": __version__,
         }
 
     def _about_people(self) -> dict[str, Any]:
-        """Who may be known; nothing where nobody may."""
+        """Who may be known, and beside whose pictures is read; nothing where nobody is."""
         if self.gate is None:
-            return {}
+            return {} if self._beside is None else {"references": self._beside.hexdigest()[:12]}
         index = (self.gate.registry.folder / INDEX).read_bytes()
         asked = {"person": self.gate.person, "recognise": self.gate.recognise, "threshold": self.gate.threshold}
         return {"registry": {"index": hashlib.sha256(index).hexdigest()[:12], **asked}}

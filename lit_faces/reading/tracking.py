@@ -5,6 +5,7 @@ when                        what
 ==========================  ===========================================================================================
 every frame                 landmarks from those of the last frame (:mod:`lit_faces.reading.refining`)
 every few frames, on doubt  dlib's detector on the small part of the picture around the face: still a face?
+landmarks are vague         the detector on the whole picture, and landmarks from what it finds
 every half second, a cut    the detector on the whole picture: somebody new?
 two faces that overlap      each is looked at in every frame; once apart, embeddings say who is who
 ==========================  ===========================================================================================
@@ -24,13 +25,14 @@ from lit_faces.core.clips import CUT, colour_histogram, correlation, overlap
 from lit_faces.core.landmarks import Box, FaceAnalyser
 from lit_faces.core.photos import SURE_SCORE
 from lit_faces.reading.people import People
-from lit_faces.reading.refining import Window, box_corners, box_of, corners_of, frame_of, refine
+from lit_faces.reading.refining import Window, box_corners, box_of, corners_of, follow, frame_of, refine
 
 _EMPTY_S = 0.1  # seconds between detections where there is no face
 _THOROUGH = 6  # each so many detections on the whole picture look for small faces too
 _SMALL = 800  # pixels: the others look at the picture in this size; small ones are doubled to find faces from 40 px
 _LOOK_EVERY = 6  # frames between looks at a face that is followed
 _FACE_PIXELS, _FACE_LARGEST = 90, 110  # width of the face in the part that is looked at: dlib's detector knows 80
+_VAGUE = 0.006  # spread of landmarks of a face that is followed, from which it is detected anew; whole faces: 0.002
 _JUMP, _GROWTH = 0.12, 1.25  # of a face between frames, in units of its crop: beyond it, doubt
 _TOUCH, _SAME = 0.1, 0.55  # overlap of two boxes: they cross; they are one face
 _MATCH = 0.3  # overlap of a detection with a face that is followed
@@ -47,6 +49,7 @@ class Track:
         score: of dlib's detector, when it last looked.
         looked: frames since then.
         crossing: whether the face overlaps another one, so that who it is must be asked again.
+        vague: whether the landmarks depend on where they were looked for (a hand before the mouth, a fast move).
     """
 
     person: int
@@ -54,6 +57,7 @@ class Track:
     score: float
     looked: int = 0
     crossing: bool = False
+    vague: bool = False
 
     @property
     def box(self) -> Box:
@@ -94,6 +98,9 @@ class FaceTracker:
         pause = self.detect_every_s if self.tracks else min(_EMPTY_S, self.detect_every_s)
         if cut or seconds - self._detected_at >= pause - 1e-6:
             self._detect(picture, seconds)
+        elif any(track.vague for track in self.tracks):
+            self._meet(picture, self._quickly(picture))
+        self.tracks = [track for track in self.tracks if not track.vague or self._look(track, picture)]
         self._untangle(picture)
         return sorted(self.tracks, key=lambda track: track.person)
 
@@ -106,7 +113,7 @@ class FaceTracker:
     def _follow(self, track: Track, picture: NDArray[np.uint8]) -> bool:
         """Move a track on; False where the face is lost."""
         before = frame_of(track.points)
-        points = refine(picture, box_corners(track.points), self.analyser, detected=False)
+        points, spread = follow(picture, track.points, self.analyser)
         after = frame_of(points)
         track.looked += 1
         height, width = picture.shape[:2]
@@ -114,7 +121,7 @@ class FaceTracker:
             return False
         jump = np.hypot(after[0] - before[0], after[1] - before[1]) / before[2]
         growth = max(after[2] / before[2], before[2] / after[2])
-        track.points = points
+        track.points, track.vague = points, spread > _VAGUE
         if jump > _JUMP or growth > _GROWTH or track.crossing or track.looked >= _LOOK_EVERY:
             return self._look(track, picture)
         return True
@@ -134,9 +141,14 @@ class FaceTracker:
             return False
         shared, score, found = max(seen, key=lambda one: one[0])
         track.score = score
-        if shared < 0.5:  # the face has slipped
-            track.points = refine(picture, found, self.analyser)
+        if shared < 0.5 or track.vague:  # the face has slipped
+            self._place(track, picture, found)
         return True
+
+    def _place(self, track: Track, picture: NDArray[np.uint8], corners: NDArray[np.float64]) -> None:
+        """Landmarks from a box, whatever they were before."""
+        track.points = refine(picture, corners, self.analyser, again=self.detect_every_s > 0)
+        track.vague = False
 
     def _one_each(self) -> None:
         """Of tracks that have come to lie on one face, the surer one stays."""
@@ -177,7 +189,12 @@ class FaceTracker:
         self._detected_at = seconds
         thorough = self._detections % _THOROUGH == 0
         self._detections += 1
-        boxes = self._thoroughly(picture) if thorough else self._quickly(picture)
+        free = self._meet(picture, self._thoroughly(picture) if thorough else self._quickly(picture))
+        if self.detect_every_s == 0:
+            self.tracks = [track for track in self.tracks if track not in free]
+
+    def _meet(self, picture: NDArray[np.uint8], boxes: list[Box]) -> list[Track]:
+        """Tracks and detections: who is where they were, who is new. Returns the tracks that were not detected."""
         boxes = [box for box in boxes if box.score >= SURE_SCORE]
         free = list(self.tracks)
         for box in boxes:
@@ -185,12 +202,11 @@ class FaceTracker:
             if same is not None and overlap(same.box, box) > _MATCH:
                 free.remove(same)
                 same.score, same.looked = box.score, 0
-                if self.detect_every_s == 0:
-                    same.points = refine(picture, corners_of(box), self.analyser)
+                if same.vague or self.detect_every_s == 0:
+                    self._place(same, picture, corners_of(box))
             elif not any(overlap(track.box, box) > _MATCH for track in self.tracks):
                 self._welcome(picture, box)
-        if self.detect_every_s == 0:
-            self.tracks = [track for track in self.tracks if track not in free]
+        return free
 
     def _thoroughly(self, picture: NDArray[np.uint8]) -> list[Box]:
         return self.analyser.detect(picture, 1 if max(picture.shape) <= _SMALL else 0)

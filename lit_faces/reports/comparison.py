@@ -6,10 +6,13 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from lit_faces.core.facs import AU_KEYS
 from lit_faces.reports.page import Page
 from lit_faces.reports.pictures import save_figure
 from lit_faces.reports.runs import Run
+from lit_faces.reports.tracking import direction
 
 _CURVES = 12
 
@@ -65,12 +68,36 @@ def _tables(page: Page, runs: list[Run]) -> None:
     plain = [name for name in names if not any(part in AU_KEYS for part in name.split("/"))]
     if plain:
         page.heading("Figures")
-        page.table(("", *(run.name for run in runs)), [(n, *(_cell(run, n) for run in runs)) for n in plain])
+        if len(runs) > 1:
+            page.text("Of each figure the best run is bold and green, the worst red, where one end of it is better.")
+        marks = {}
+        for line, name in enumerate(plain):
+            marks |= _best_and_worst(runs, name, line, 1)
+        page.table(("", *(run.name for run in runs)), [(n, *(_cell(run, n) for run in runs)) for n in plain], (), marks)
     if stems:
         page.heading("By Action Unit")
         head = ["AU", *(f"{stem}: {run.name}" if len(runs) > 1 else stem for stem in stems for run in runs)]
-        rows = [(key, *(_cell(run, f"{stem}/{key}") for stem in stems for run in runs)) for key in (*AU_KEYS, "mean")]
-        page.table(head, [row for row in rows if any(cell != "-" for cell in row[1:])])
+        keys = [
+            key for key in (*AU_KEYS, "mean") if any(_cell(run, f"{s}/{key}") != "-" for s in stems for run in runs)
+        ]
+        rows = [(key, *(_cell(run, f"{stem}/{key}") for stem in stems for run in runs)) for key in keys]
+        marks = {}
+        for line, key in enumerate(keys):
+            for block, stem in enumerate(stems):
+                marks |= _best_and_worst(runs, f"{stem}/{key}", line, 1 + block * len(runs))
+        page.table(head, rows, (), marks)
+
+
+def _best_and_worst(runs: list[Run], name: str, line: int, first: int) -> dict[tuple[int, int], str]:
+    """Marks of a row whose runs begin at column ``first``; none where all are alike or neither end is better."""
+    better = direction(name)
+    known = {k: run.figures[name] for k, run in enumerate(runs) if np.isfinite(run.figures.get(name, np.nan))}
+    if better is None or len({_cell(runs[k], name) for k in known}) < 2:
+        return {}
+    low, high = min(known.values()), max(known.values())
+    best, worst = (high, low) if better == "max" else (low, high)
+    named = {best: "best", worst: "worst"}
+    return {(line, first + k): named[value] for k, value in known.items() if value in named}
 
 
 def _cell(run: Run, name: str) -> str:
@@ -85,10 +112,16 @@ def _short(value: Any) -> str:
     return text if len(text) <= 80 else text[:77] + "..."
 
 
+def _moves(points: list[tuple[float, float]]) -> bool:
+    """Whether there is anything to see: two numbers, not all the same."""
+    values = [value for _, value in points if np.isfinite(value)]
+    return len(values) > 1 and max(values) > min(values)
+
+
 def _plot(runs: list[Run], path: Path) -> Path | None:
     from matplotlib.figure import Figure
 
-    names = list(dict.fromkeys(name for run in runs for name in run.curves))
+    names = list(dict.fromkeys(name for run in runs for name, points in run.curves.items() if _moves(points)))
     names = sorted(names, key=lambda name: (not name.startswith("val/"), names.index(name)))[:_CURVES]
     if not names:
         return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import html
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from lit_faces.core.files import replace_file
@@ -21,7 +21,9 @@ figcaption { font-size: .9rem; opacity: .8; margin-top: .3rem; }
 table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums; }
 th, td { border-bottom: 1px solid var(--line); padding: .25rem .6rem; text-align: right; white-space: nowrap; }
 th:first-child, td:first-child { text-align: left; } thead th { border-bottom: 2px solid var(--line); }
-tr.bad td { color: #b3261e; } .facts { display: flex; flex-wrap: wrap; gap: .6rem; padding: 0; list-style: none; }
+pre { background: var(--soft); border-radius: 6px; padding: .6rem .8rem; font-size: .85rem; }
+tr.bad td, td.worst { color: #b3261e; } td.best { font-weight: 700; color: #1e7d4f; }
+.facts { display: flex; flex-wrap: wrap; gap: .6rem; padding: 0; list-style: none; }
 .facts li { background: var(--soft); border-radius: 6px; padding: .5rem .8rem; }
 .facts b { display: block; font-size: 1.25rem; } .note { border-left: 3px solid var(--accent); padding-left: .8rem; }
 """
@@ -46,6 +48,10 @@ class Page:
         """A paragraph; a note stands out."""
         self._parts.append(f"<p{' class=note' if note else ''}>{html.escape(text)}</p>")
 
+    def commands(self, lines: Sequence[str]) -> None:
+        """What to type next; scrolls sideways on small screens."""
+        self._parts.append(f"<pre class=scroll>{html.escape(chr(10).join(lines))}</pre>")
+
     def facts(self, facts: Sequence[tuple[str, str]]) -> None:
         """Figures in large type, each with what it is."""
         items = "".join(f"<li><b>{html.escape(value)}</b>{html.escape(name)}</li>" for name, value in facts)
@@ -68,15 +74,31 @@ class Page:
         else:
             self._parts.append(f"<div class=row>{''.join(_figure(path, caption) for path, caption in shown)}</div>")
 
-    def table(self, head: Sequence[str], rows: Sequence[Sequence[object]], bad: Sequence[int] = ()) -> None:
-        """A table that scrolls sideways on small screens; ``bad`` rows are marked."""
-        cells = "".join(f"<th>{html.escape(name)}</th>" for name in head)
+    def table(
+        self,
+        head: Sequence[str],
+        rows: Sequence[Sequence[object]],
+        bad: Sequence[int] = (),
+        marks: Mapping[tuple[int, int], str] | None = None,
+    ) -> None:
+        """A table that scrolls sideways on small screens.
+
+        Args:
+            head: of the columns.
+            rows: cells.
+            bad: rows that are marked.
+            marks: ``best`` or ``worst`` by row and column.
+        """
+        marks = marks or {}
+        names = "".join(f"<th>{html.escape(name)}</th>" for name in head)
         lines = []
         for number, row in enumerate(rows):
             mark = " class=bad" if number in bad else ""
-            lines.append(f"<tr{mark}>" + "".join(f"<td>{html.escape(str(cell))}</td>" for cell in row) + "</tr>")
+            classes = [f" class={marks[number, k]}" if (number, k) in marks else "" for k in range(len(row))]
+            cells = "".join(f"<td{name}>{html.escape(str(cell))}</td>" for name, cell in zip(classes, row))
+            lines.append(f"<tr{mark}>{cells}</tr>")
         self._parts.append(
-            f"<div class=scroll><table><thead><tr>{cells}</tr></thead><tbody>{''.join(lines)}</tbody></table></div>"
+            f"<div class=scroll><table><thead><tr>{names}</tr></thead><tbody>{''.join(lines)}</tbody></table></div>"
         )
 
     def write(self, path: Path) -> Path:

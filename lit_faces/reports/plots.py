@@ -26,7 +26,7 @@ def write_people(rows: list[dict[str, Any]], path: Path) -> Path:
 
 
 def plot_readings(result: dict[str, Any], intensity: Tensor, readings: Tensor, out: Path) -> list[Path]:
-    """``icc.png``: bars with intervals; ``calibration.png``: what is read at each true intensity.
+    """``icc.png``: bars with intervals; ``calibration.png``: what is read at each labelled intensity.
 
     Args:
         result: ``icc/AU06`` ... and, where known, ``icc/AU06/low`` and ``/high``.
@@ -64,7 +64,7 @@ def plot_readings(result: dict[str, Any], intensity: Tensor, readings: Tensor, o
         axes.set_title(f"{key} {result[f'icc/{key}']:.2f}", fontsize=9)
     for axes in grid.flat[len(keys) :]:
         axes.set_axis_off()
-    figure.supxlabel("true intensity")
+    figure.supxlabel("labelled intensity")
     figure.supylabel("read (red: median by grade)")
     written.append(save_figure(figure, out / "calibration.png"))
     return written

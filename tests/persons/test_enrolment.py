@@ -58,9 +58,9 @@ def test_deltas_of_two_people_by_adapt(small, tmp_path):
     generic = ["--generic", str(small.root / "crowd"), "--accelerator", "cpu", "--seed", "4"]
     assert adapt.main([*sets, *memory, *generic]) == 0  # the shared detector is in the memory, as it was
     Delta.load(second / "delta.safetensors").check(load_detector(small.root / "small.safetensors"))
-    assert entry_of(first, None).delta is not None
+    assert entry_of(first, None, "").delta is not None
     with pytest.raises(ValueError, match="holds neither"):
-        entry_of(small.root / "crowd", None)
+        entry_of(small.root / "crowd", None, "")
 
 
 def test_a_trained_delta_makes_a_toy_person_better_and_leaves_the_rest_alone(small):

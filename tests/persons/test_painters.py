@@ -14,6 +14,7 @@ from lit_faces.core.labelled import read_labelled
 from lit_faces.core.landmarks import FaceAnalyser
 from lit_faces.core.shards import ShardSet
 from lit_faces.core.shipped import PHOTO_HEAD
+from lit_faces.core.video import write_video
 from lit_faces.fitting.landmark_model import LandmarkModel
 from lit_faces.persons.generation import SetOptions
 from lit_faces.persons.maker import SetMaker, Settings
@@ -148,9 +149,15 @@ def test_a_folder_of_photos_is_one_person(tmp_path, renderer, model):
     assert abs(float(found.fits[0].pose[0] - found.fits[1].pose[0])) > 10
     assert "2 of 3 photos" in found.notes[0] and found.notes[2].startswith("left out: photo 3: no face found")
     assert not any("png" in note for note in found.notes)  # they go into the manifest
+    assert found.notes[-1].startswith("few pictures can be used (2)")
     assert [one.image.shape[0] > 128 for one in found.originals] == [True, True]
     strangers = Strangers()
     with pytest.raises(ValueError, match=r"a\.png and b\.png show different people \(distance 1\.41"):
         read_source(folder, 128, model, nothing, au="neutral", analyser=strangers)
     with pytest.raises(ValueError, match="no photo in this folder can be used"):
         read_source(tmp_path, 128, model, nothing, analyser=analyser)
+    clip = write_video(tmp_path / "c.webm", wide.repeat(2, 1, 1, 1), 10.0)
+    both = read_source(folder / "a.png", 128, model, nothing, au="neutral", analyser=analyser, more=[clip])
+    assert both.kind == "photos and clips" and both.name == "a" and both.files == (folder / "a.png", clip)
+    assert both.notes[0].startswith("1 of 1 photos and 1 of 1 clips were used (5 pictures for the identity); sources: ")
+    assert [one.image.shape[0] > 128 for one in both.originals] == [True] * len(both.fits)

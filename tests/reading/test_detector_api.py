@@ -76,9 +76,21 @@ def test_importing_is_quick_and_takes_nothing_heavy():
     )
 
 
+def test_calibrate_sets_a_zero_that_pools(people, tmp_path):
+    for number in (0, 1):
+        Image.fromarray(clips.stage([(people[0, number], 150)])).save(tmp_path / f"{number}.png")
+    first = api.calibrate(tmp_path / "0.png", tmp_path / "anna")
+    both = api.calibrate([str(tmp_path / "1.png")], tmp_path / "anna")
+    assert both.path == tmp_path / "anna" / "zero.json" and len(first.zero.sources) == 1
+    assert len(both.zero.sources) == 2 and (both.zero.offset >= 0).all()
+    with pytest.raises(ValueError, match="no photo and no clip"):
+        api.calibrate([], tmp_path / "anna")
+
+
 def test_the_functions_do_not_hide_the_commands():
+    import lit_faces.calibrate
     import lit_faces.generate
     import lit_faces.personalise
 
-    assert callable(lit_faces.generate.main) and callable(lit_faces.personalise.main)
-    assert api.generate.__module__ == api.personalise.__module__ == "lit_faces.api"
+    assert all(callable(module.main) for module in (lit_faces.calibrate, lit_faces.generate, lit_faces.personalise))
+    assert {getattr(api, name).__module__ for name in api.__all__} == {"lit_faces.api"}

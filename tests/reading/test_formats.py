@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow.parquet as parquet
 import pytest
 
-from lit_faces.core.facs import AU_INDEX, NUM_AUS
+from lit_faces.core.facs import AU_INDEX, AU_KEYS, NUM_AUS
 from lit_faces.reading.formats import write_table
 from lit_faces.reading.rows import FaceRow, cells, columns, from_cells
 from lit_faces.reading.zero import RestingEstimate, take_off, zero_of_file
@@ -46,7 +46,20 @@ def test_a_fex_has_py_feat_s_columns_and_scale(tmp_path):
     found = read(write_table(tmp_path / "a.csv", ROWS, "fex", False))
     assert float(found[0]["AU12"]) == pytest.approx(0.4) and found[0]["FaceRectWidth"] == "100"
     assert found[2]["AU12"] == "" and found[0]["y_1"] == "3.00" and found[1]["Identity"] == "Person_1"
-    assert [float(found[0][name]) for name in ("Pitch", "Roll", "Yaw")] == [-3, 1, 5]
+    assert np.degrees([float(found[0][name]) for name in ("Pitch", "Roll", "Yaw")]) == pytest.approx(
+        [-3, 1, 5], abs=0.01
+    )
+
+
+def test_py_feat_s_reader_finds_what_it_needs(tmp_path):
+    """The columns that feat.utils.io.read_feat of py-feat 2.1.5 asks for (feat/utils/__init__.py), of Detectorv1."""
+    names = list(read(write_table(tmp_path / "a.csv", ROWS, "fex", False))[0])
+    needed = ["FaceRectX", "FaceRectY", "FaceRectWidth", "FaceRectHeight", "FaceScore"]
+    needed += ["anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral"]
+    needed += [f"{axis}_{k}" for axis in "xy" for k in range(68)]
+    needed += ["Pitch", "Roll", "Yaw", "X", "Y", "Z", "frame", "input", "Identity"]
+    assert set(needed) <= set(names) and {name for name in names if "AU" in name} == set(AU_KEYS)
+    assert not {"valence", "arousal"} & set(names), "with these it would be taken for a Detectorv2's"
 
 
 def test_parquet_is_typed(tmp_path):

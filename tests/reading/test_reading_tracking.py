@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from lit_faces.core.landmarks import FaceAnalyser
-from lit_faces.reading.refining import box_corners, corners_of, frame_of, refine
+from lit_faces.reading.refining import corners_of, follow, frame_of, refine
 from lit_faces.reading.sources import video_shots
 from lit_faces.reading.tracking import FaceTracker
 
@@ -71,7 +71,7 @@ def test_a_tracker_goes_on_as_if_nothing_had_been(story, analyser, followed):
 def test_followed_and_detected_landmarks_agree(people, analyser):
     before, after = clips.stage([(people[0, 0], 150)]), clips.stage([(people[0, 1], 156)])
     last = refine(before, corners_of(analyser.detect(before)[0]), analyser)
-    followed = refine(after, box_corners(last), analyser)
+    followed = follow(after, last, analyser).points
     detected = refine(after, corners_of(analyser.detect(after)[0]), analyser)
     side = frame_of(detected)[2]
     assert np.abs(followed - detected).mean() < 0.01 * side
