@@ -308,7 +308,7 @@ def composed(eye: EyeLayers, axis: Floats, scale: float) -> Floats:
     dx, dy = x + eye.left - eye.iris.x - shift[0], y + eye.top - eye.iris.y + shift[1]
     dx, dy = _stretched(dx, dy, axis, 1.0 / max(float(axis[2]), 0.5))
     dx, dy = _stretched(dx, dy, eye.axis, max(float(eye.axis[2]), 0.5))
-    away = np.hypot(dx, dy) / eye.iris.radius
+    away = (np.hypot(dx, dy) / eye.iris.radius).astype(np.float32)
     disc = sample(eye.disc, dx + eye.iris.x - eye.left, dy + eye.iris.y - eye.top)
     blur = max(0.05, 0.9 / eye.iris.radius)
     share = (1 - smooth(away, 1.0 - blur, 1.0 + 2 * blur))[..., None]
