@@ -368,6 +368,8 @@ def _at(picture: Floats, x: Floats, y: Floats) -> Floats:
 
 def doubts(head: PhotoHead) -> list[str]:
     """What is a guess where eyes look elsewhere than in the photo."""
+    if head.glasses is not None:
+        return ["glasses cover the eyes, which look elsewhere than in the photo"]
     pixels = min(eye.width for eye in head.lids) * head.native
     if pixels < SMALLEST:
         return [f"the photo's eyes are {pixels:.0f} pixels wide: their irises are invented"]
