@@ -76,7 +76,8 @@ def find(head: PhotoHead) -> tuple[Glasses, Floats] | None:
     size = max(3, int(_THICKEST * head.scale)) | 1
     closed = cv2.morphologyEx(grey, cv2.MORPH_CLOSE, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size)))
     darker = ((closed - grey) / np.maximum(closed, 25.0)).astype(np.float32)
-    dark = cv2.dilate(sample(darker, at[..., 0], at[..., 1], LINEAR), np.ones((3, 3), np.uint8))
+    wider = cv2.dilate(sample(darker, at[..., 0], at[..., 1], LINEAR), np.ones((3, 3), np.uint8))
+    dark = np.asarray(wider, np.float32)
     best = _fitted(dark) if _crosses_nose(dark) else None
     if best is None:
         return None
