@@ -20,9 +20,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from lit_faces.adapt import POPULATION
 from lit_faces.core.facs import AU_INDEX
 from lit_faces.metrics.bootstrap import bootstrap_over_subjects
+from lit_faces.persons.adaptation import POPULATION
 from lit_faces.rendering.identity import TRAITS
 from lit_faces.rendering.renderer import FaceRenderer
 from lit_faces.rendering.sampler import People

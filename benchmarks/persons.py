@@ -23,11 +23,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lit_faces.adapt import POPULATION
 from lit_faces.core.landmarks import FaceAnalyser
 from lit_faces.core.sample import FaceBatch
 from lit_faces.fitting.landmark_model import LandmarkModel
 from lit_faces.metrics.detector import scores
+from lit_faces.persons.adaptation import POPULATION
 from lit_faces.persons.learner import PersonalLearner, shipped_fisher
 from lit_faces.persons.maker import SetMaker, Settings
 from lit_faces.persons.plan import make_plan

@@ -99,8 +99,15 @@ def _analyser() -> FaceAnalyser:
 
 
 def resting(args: argparse.Namespace) -> Iterator[Face]:
-    """The neutrals of the asked folds."""
+    """The neutrals of the asked folds, or any photographs; those that no head can be made of are named."""
     template = smile.load(args.smile) if args.smile else None
+    for path in tqdm(args.photos, unit="photo"):
+        try:
+            yield load_face(path, path.stem, args.size, False, template)
+        except ValueError as error:
+            tqdm.write(f"left out: {error}")
+    if args.photos:
+        return
     for row in tqdm(rows_of(args.faces, args.folds, "neutral")[: args.people], unit="person"):
         yield load_face(args.faces / row["file"], row["subject"], args.size, True, template)
 
@@ -252,7 +259,7 @@ def quality(args: argparse.Namespace) -> None:
     for face in resting(args):
         start = time.perf_counter()
         if face.path is not None:
-            load_face(face.path, face.subject, args.size, True, face.head.smile)
+            load_face(face.path, face.subject, args.size, not args.photos, face.head.smile)
         fits.append(time.perf_counter() - start)
         draw, own = painter(args, face), face.head.fit.pose
         plain = draw(torch.zeros(NUM_AUS), own)[0]
@@ -305,7 +312,7 @@ def smiles(args: argparse.Namespace) -> None:
     """The smile of each person from the neutral photo, beside the real one."""
     args.out.mkdir(parents=True, exist_ok=True)
     real = {row["subject"]: row["file"] for row in rows_of(args.faces, args.folds, "happiness")}
-    lines: list[tuple[str, str, float]] = []
+    lines: list[tuple[str, str, float, float]] = []
     for face in resting(args):
         if face.subject not in real:
             continue
@@ -318,17 +325,20 @@ def smiles(args: argparse.Namespace) -> None:
         write(args.out / f"{face.subject}_real.png", goal)
         for name, (image, points) in made.items():
             write(args.out / f"{face.subject}_{name}.png", image)
-            lines.append((face.subject, name, round(hull_l1(image, points.numpy(), goal, wanted), 3)))
+            apart = float(np.linalg.norm(_analyser().embedding(image) - _analyser().embedding(goal)))
+            lines.append((face.subject, name, round(hull_l1(image, points.numpy(), goal, wanted), 3), round(apart, 3)))
     with (args.out / "distances.csv").open("w", newline="") as file:
-        csv.writer(file).writerows([["subject", "picture", "l1"], *lines])
+        csv.writer(file).writerows([["subject", "picture", "l1", "identity"], *lines])
     names = [f"smile{k}" for k in range(len(_STRENGTHS))]
-    table = {(s, n): v for s, n, v in lines}
-    people = sorted({s for s, _, _ in lines})
+    table = {(s, n): v for s, n, v, _ in lines}
+    people = sorted({s for s, *_ in lines})
     for name, strength in zip(names, _STRENGTHS, strict=True):
         nearer = [table[s, name] < table[s, "neutral"] for s in people]
         mean = np.mean([table[s, name] for s in people]), np.mean([table[s, "neutral"] for s in people])
+        apart = [np.nanmedian([v for _, n, _, v in lines if n == one]) for one in (name, "neutral")]
         print(
-            f"AU12, 6, 25 at {strength}: L1 {mean[0]:.2f} (neutral {mean[1]:.2f}); nearer: {sum(nearer)} of {len(people)}"
+            f"AU12, 6, 25 at {strength}: L1 {mean[0]:.2f} (neutral {mean[1]:.2f}); nearer: {sum(nearer)} of {len(people)}; "
+            f"identity distance to the real smile, median {apart[0]:.3f} (neutral {apart[1]:.3f})"
         )
 
 
@@ -424,6 +434,7 @@ def main() -> None:
     parser.add_argument("--out", dest="out", type=Path, default=argparse.SUPPRESS)
     parser.add_argument("--faces", type=Path, help="the folder faces_ccby")
     parser.add_argument("--photo", type=Path, help="strip: a photograph")
+    parser.add_argument("--photos", type=Path, nargs="+", default=[], help="any photographs instead of --faces")
     parser.add_argument("--ict", type=Path, help="ICT-FaceKit: a checkout or its packed npz")
     parser.add_argument("--folds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--people", type=int, default=1000)

@@ -16,7 +16,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from benchmarks.open_faces import FOLDS, OpenFaces, read_open_faces
 from benchmarks.outside import OutsideTable
 from benchmarks.real_clips import ClipReading, read_clips, resting_medians
 from benchmarks.real_figures import RealTable
-from benchmarks.real_report import clip_figures, figures_of, markdown, studio_figures
+from benchmarks.real_report import BESIDE, clip_figures, figures_of, markdown, studio_figures
 from benchmarks.studio import elsewhere
 from benchmarks.zero import slopes_of
 from lit_faces.core.facs import AU_KEYS, EMOTIONS
@@ -105,6 +105,29 @@ def with_own_zero(table: RealTable, faces: OpenFaces, folds: np.ndarray) -> Real
     return table.of(grade)
 
 
+def beside_own_photo(
+    table: RealTable, faces: OpenFaces, folds: np.ndarray, detectors: Sequence[AUDetector]
+) -> RealTable:
+    """Everybody read beside their own resting photo, by detectors with a reference head.
+
+    Only the smiles are then a test: a photo read beside itself is none.
+    """
+    grade, present = table.grade.copy(), np.array(table.present, copy=True)
+    hidden = hidden_at_rest(faces.landmarks)
+    for person in faces.people():
+        rest, smile = faces.row(person.neutral), faces.row(person.smile)
+        if rest < 0:
+            continue
+        detector = detectors[0] if len(detectors) == 1 else detectors[FOLDS.index(int(folds[rest]))]
+        known = torch.zeros(1, len(AU_KEYS)).masked_fill(hidden[rest : rest + 1], torch.nan)
+        detector.set_references(detector.make_references(faces.image[rest : rest + 1], known))
+        rows = sorted({rest, smile} - {-1})
+        reading = detector.predict(faces.image[rows])
+        grade[rows], present[rows] = reading.intensity.numpy(), detector.occurs(reading).numpy()
+        detector.set_references(None)
+    return replace(table, grade=grade, score=grade, present=present)
+
+
 def measure(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
     """All figures, flat, and the page."""
     shipped = load_detector(args.detector)
@@ -119,6 +142,7 @@ def measure(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
     tables = {
         "ours": table,
         "ours, own zero": with_own_zero(table, faces, folds),
+        **({BESIDE: beside_own_photo(table, faces, folds, detectors)} if detectors[0].reference is not None else {}),
         "MediaPipe": table.of(mediapipe.grade, mediapipe.score),
         "OpenFace": table.of(openface.grade, openface.score),
     }

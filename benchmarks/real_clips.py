@@ -17,6 +17,7 @@ from lit_faces.core.facs import AU_KEYS
 from lit_faces.core.landmarks import FaceAnalyser
 from lit_faces.core.photos import source_from_photo
 from lit_faces.core.sample import collate
+from lit_faces.persons.calibration import looked_at
 from lit_faces.tasks.au_detector import AUDetector
 
 _LOG = logging.getLogger(__name__)
@@ -34,6 +35,7 @@ class ClipReading:
         openface: (frames, 19), raw scores.
         openface_grade: (frames, 19), 0..5.
         mediapipe: (frames, 19), scores.
+        beside: as ``ours``, beside the two frames in which the person rests most; None: no reference head.
     """
 
     name: str
@@ -41,6 +43,7 @@ class ClipReading:
     openface: Floats
     openface_grade: Floats
     mediapipe: Floats
+    beside: Floats | None = None
 
 
 def read_clips(folder: Path, detector: AUDetector, outside: OutsideTable, every: int = 4) -> list[ClipReading]:
@@ -58,9 +61,14 @@ def read_clips(folder: Path, detector: AUDetector, outside: OutsideTable, every:
         openface, mediapipe = outside.openface(names), outside.mediapipe(names)
         ours = detector.predict_au(batch.image).double().numpy()
         known = ~np.isnan(openface.score[:, AU_KEYS.index("AU12")])
-        found.append(
-            ClipReading(path.name, ours[known], openface.score[known], openface.grade[known], mediapipe.score[known])
+        reading = ClipReading(
+            path.name, ours[known], openface.score[known], openface.grade[known], mediapipe.score[known]
         )
+        if detector.reference is not None:
+            detector.set_references(looked_at(detector, batch, "auto", path.name).references)
+            reading.beside = detector.predict_au(batch.image).double().numpy()[known]
+            detector.set_references(None)
+        found.append(reading)
     return found
 
 

@@ -30,6 +30,7 @@ from lit_faces.core.facs import AU_KEYS
 from lit_faces.metrics.bootstrap import Interval
 
 OURS, ZEROED, MEDIAPIPE, OPENFACE = "ours", "ours, own zero", "MediaPipe", "OpenFace"
+BESIDE = "ours, beside own photo"  # of detectors with a reference head
 _SMILE = ("AU06", "AU12", "AU25")
 #: AUs on which the outside readers can be trusted on clips.
 _TRUSTED = ("AU01", "AU02", "AU05", "AU06", "AU09", "AU10", "AU12", "AU17", "AU25", "AU26", "AU43")
@@ -40,13 +41,13 @@ def figures_of(tables: Mapping[str, RealTable], named: Sequence[str], resamples:
     """What is counted on the open faces.
 
     Args:
-        tables: by reader; :data:`OURS` and the outside ones, :data:`ZEROED` where there is one.
+        tables: by reader; :data:`OURS` and the outside ones, :data:`ZEROED` and :data:`BESIDE` where there are such.
         named: the expression that our detector names on each picture.
         resamples: of the bootstrap over people.
     """
     figures: dict[str, Any] = {}
     for reader, table in tables.items():
-        if reader != ZEROED:  # the resting photo is what a zero was made of
+        if reader not in (ZEROED, BESIDE):  # the resting photo is what they were made of
             figures |= _at_rest(reader, table, resamples)
             figures |= _told_apart(reader, table, resamples)
         figures |= _within(reader, table, resamples)
@@ -151,6 +152,8 @@ def clip_figures(clips: Sequence[ClipReading], resamples: int) -> dict[str, Any]
             figures[f"clip/{clip.name}/readers/{key}"] = _said(column(theirs, key), moves=bool(moves[k]))
         kept = [k for k, key in enumerate(AU_KEYS) if key in _TRUSTED and moves[k]]
         pairs = {"ours": clip.ours, "readers": clip.mediapipe}
+        if clip.beside is not None:
+            pairs["beside"] = clip.beside
         for name, values in pairs.items():
             r = [pearson(values[:, k], clip.openface[:, k]) for k in kept]
             figures[f"clip/{clip.name}/{name}/mean"] = float(np.nanmean(r)) if kept else math.nan
@@ -331,7 +334,7 @@ def _per_au(figures: Mapping[str, Any]) -> list[str]:
 
 
 def _stays(figures: Mapping[str, Any]) -> list[str]:
-    readers = (OURS, ZEROED, MEDIAPIPE, OPENFACE)
+    readers = [one for one in (OURS, ZEROED, BESIDE, MEDIAPIPE, OPENFACE) if f"{one}/smiles/{STAYS[0]}" in figures]
     rows = [
         f"| AU | {' | '.join(f'≥ 1: {reader}' for reader in readers)} | "
         f"{' | '.join(f'shift: {reader}' for reader in readers)} | r of the two photos |",
@@ -382,4 +385,12 @@ def _clips(figures: Mapping[str, Any]) -> list[str]:
         if any(ours["moves"] for ours, _ in pairs):
             cells = [_cell(one) if ours["moves"] else "-" for ours, theirs in pairs for one in (ours, theirs)]
             rows.append(f"| {key} | " + " | ".join(cells) + " |")
-    return [*rows, ""]
+    means = [_number(figures[f"clip/{name}/{who}/mean"]) for name in names for who in ("ours", "readers")]
+    rows.append(f"| mean of {len(_TRUSTED)} AUs, those that move | {' | '.join(means)} |")
+    beside = [
+        f"{name} {_number(figures[f'clip/{name}/beside/mean'])}"
+        for name in names
+        if f"clip/{name}/beside/mean" in figures
+    ]
+    said = [f"Beside each clip's two most resting frames, the mean is: {', '.join(beside)}.", ""] if beside else []
+    return [*rows, "", *said]

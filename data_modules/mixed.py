@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader
 
 from data_modules.base import BatchDataset, FaceDataModule
 from data_modules.rendered import RenderedFaces
-from data_modules.smiles import LICENCES, Smiles, SmilingPeople
+from data_modules.smiles import LICENCES, Smiles, SmilingPeople, some_of
 from lit_faces.core.csv_files import read_own
 from lit_faces.core.facs import index_of
 from lit_faces.core.inputs import read_file
@@ -43,16 +43,22 @@ class FolderShare:
     Attributes:
         path: folder with ``labels.csv``, or tar shards; see :mod:`lit_faces.core.labelled`.
         faces: how many stand in a training batch.
+        together: how many of these are one person's, for detectors that read a face beside others of the person (the
+            first at rest where the folder has such); 1 draws faces without looking at who they are.
         masked_aus: AUs whose labels are not learnt from.
     """
 
     path: str
     faces: int = 16
+    together: int = 1
     masked_aus: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        if self.faces < 1:
-            raise ValueError(f"{self.path}: faces: expected 1 or more, got {self.faces}")
+        if self.faces < 1 or self.together < 1 or self.faces % self.together:
+            raise ValueError(
+                f"{self.path}: faces and together: expected 1 or more, and together to divide faces, got {self.faces} "
+                f"and {self.together}"
+            )
         index_of(self.masked_aus)
 
     def read(self, size: int, without_fold: int | None = None) -> FaceBatch:
@@ -100,12 +106,38 @@ def _numbers(what: str, faces: FaceBatch) -> dict[str, Any]:
     return {"what": what, "faces": len(faces), "people": len(set(faces.subject))}
 
 
+class FolderFaces:
+    """The faces of a folder in memory, and how they are drawn for a batch."""
+
+    def __init__(self, faces: FaceBatch, share: FolderShare) -> None:
+        self.faces, self.share = faces, share
+        rows: dict[str, list[int]] = {}
+        for row, subject in enumerate(faces.subject):
+            rows.setdefault(subject, []).append(row)
+        rests = (faces.au_intensity.nan_to_num(0.0) <= 0).all(1).tolist()
+        self.people = [(found, [row for row in found if rests[row]]) for found in rows.values()]
+
+    def draw(self, generator: torch.Generator) -> FaceBatch:
+        """The faces of one training batch."""
+        count, together = self.share.faces, self.share.together
+        if together == 1:
+            return self.faces.select(torch.randint(0, len(self.faces), (count,), generator=generator))
+        rows = []
+        for person in some_of(len(self.people), count // together, generator).tolist():
+            everything, resting = self.people[person]
+            picks = torch.randint(0, 2**31, (together,), generator=generator).tolist()
+            rows += [everything[pick % len(everything)] for pick in picks]
+            if resting:
+                rows[-together] = resting[picks[0] % len(resting)]
+        return self.faces.select(torch.tensor(rows, dtype=torch.int64))
+
+
 class MixedSet:
     """The training batches: index ``k`` is rendered face ``k``; the others are drawn beside it.
 
     Args:
         rendered: the rendered faces.
-        folders: faces of each folder, and how many of them stand in a batch.
+        folders: faces of each folder, and how many of them stand in a batch, and how many together.
         people: photographed people, or None.
         seed: of the draws.
     """
@@ -113,7 +145,7 @@ class MixedSet:
     def __init__(
         self,
         rendered: BatchDataset,
-        folders: Sequence[tuple[FaceBatch, int]],
+        folders: Sequence[FolderFaces],
         people: SmilingPeople | None,
         seed: int,
     ) -> None:
@@ -131,8 +163,7 @@ class MixedSet:
             found = self.people.draw(generator, behind=faces.image)
             drawn.append(found.faces)
             orders = found.orders
-        for folder, count in self.folders:
-            drawn.append(folder.select(torch.randint(0, len(folder), (count,), generator=generator)))
+        drawn += [folder.draw(generator) for folder in self.folders]
         return OrderedFaces(joined(*drawn, faces), orders)
 
 
@@ -140,7 +171,7 @@ class MixedFaces(FaceDataModule):
     """Rendered faces and what else a detector shall learn from.
 
     Args:
-        rendered: the rendered faces, in mode ``frames``; they give the length of an epoch, validation and test.
+        rendered: the rendered faces, mode ``frames`` or ``people``; length of an epoch, validation and test are theirs.
         folders: folders of labelled crops, for example photographs with drawn AUs.
         smiles: real people at rest and smiling.
         held_out_part: 1, 2 or 3: nobody of fold 0, 1 or 2 is seen in the photographs and the folders, which must say
@@ -159,8 +190,8 @@ class MixedFaces(FaceDataModule):
         held_out_part: int | None = None,
         seed: int = 0,
     ) -> None:
-        if rendered.mode != "frames":
-            raise ValueError(f"rendered: mode 'frames' is needed, got {rendered.mode!r}")
+        if rendered.mode == "pairs":
+            raise ValueError("rendered: mode 'frames' or 'people' is needed, got 'pairs'")
         if held_out_part not in (None, 1, 2, 3):
             raise ValueError(f"held_out_part: expected 1, 2, 3 or null, got {held_out_part}")
         super().__init__(rendered.batch_size, rendered.eval_batch_size, seed, rendered.num_workers)
@@ -185,11 +216,11 @@ class MixedFaces(FaceDataModule):
 
     def _mixture(self) -> MixedSet:
         size = int(self.rendered.renderer_options["size"])
-        folders = [(share.read(size, self.without_fold), share.faces) for share in self.folders]
+        folders = [FolderFaces(share.read(size, self.without_fold), share) for share in self.folders]
         people = None if self.smiles is None else SmilingPeople(self.smiles, size, self.without_fold)
         rendered: Any = self.rendered.train_set
         if self.trainer is None or self.trainer.is_global_zero:
-            told = [f"{len(rendered):,} rendered faces", *(f"{len(faces):,} of a folder" for faces, _ in folders)]
+            told = [f"{len(rendered):,} rendered faces", *(f"{len(one.faces):,} of a folder" for one in folders)]
             print(f"train: {'; '.join(told)}; {0 if people is None else len(people)} photographs", flush=True)
         return MixedSet(rendered, folders, people, self.seed)
 
@@ -197,7 +228,7 @@ class MixedFaces(FaceDataModule):
         """What is trained on, for the card of the weights: numbers and licences, nobody's name."""
         found = self.rendered.seen()
         if isinstance(self.train_set, MixedSet):
-            found += [_numbers("labelled crops", faces) for faces, _ in self.train_set.folders]
+            found += [_numbers("labelled crops", one.faces) for one in self.train_set.folders]
             if self.smiles is not None and self.train_set.people is not None:
                 about = {"set": self.smiles.reader, "licence": LICENCES.get(self.smiles.reader, "the set's own")}
                 found.append({**_numbers("photographs", self.train_set.people.faces), **about})

@@ -23,6 +23,7 @@ from lit_faces.core.seeding import generator_for
 FIRST_SUBJECT = {"train": 0, "val": 1_000_000, "test": 2_000_000}
 STAGES_OF = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",), "predict": ("test",)}
 PAIR_STREAM = 0xFACE  # keeps the draws of pairs apart from others of the same seed
+PEOPLE_STREAM = 0xFAB5  # and those of people
 
 
 class TrainingPairs:
@@ -106,12 +107,46 @@ class Frames:
         return batch if self.augment is None else self.augment(batch, [(self.seed, index) for index in indices])
 
 
+class PeopleFrames:
+    """Frames of few people, several of each in a batch: for detectors that read a face beside the person's others.
+
+    ``together`` consecutive rows of a batch are one person's: the first at rest more often than not, all of them in
+    scenes drawn anew (another light, another camera, another pose).
+
+    Args:
+        cache: the rendered faces; the first frame of every scene is neutral.
+        together: frames of each person in a batch.
+        seed: seed of the draws.
+        resting: share of the people who are seen at rest.
+    """
+
+    def __init__(self, cache: RenderedCache, together: int, seed: int, resting: float = 0.8) -> None:
+        self.cache, self.together, self.seed, self.resting = cache, together, seed, resting
+
+    def __len__(self) -> int:
+        return len(self.cache)
+
+    def __getitems__(self, indices: Sequence[int]) -> FaceBatch:
+        """One FaceBatch; the people are those of every ``together``-th index, the rest follows from the indices."""
+        plan = self.cache.plan
+        each = plan.scenes * plan.frames
+        rows = []
+        for place, index in enumerate(indices):
+            person = indices[place - place % self.together] % len(self.cache) // each
+            generator = generator_for(self.seed, PEOPLE_STREAM, int(index))
+            scene, frame = torch.randint(0, 2**31, (2,), generator=generator).tolist()
+            rests = place % self.together == 0 and float(torch.rand(1, generator=generator)) < self.resting
+            acted = 0 if rests or plan.frames == 1 else 1 + frame % (plan.frames - 1)
+            rows.append(person * each + scene % plan.scenes * plan.frames + acted)
+        return self.cache.gather(torch.tensor(rows, dtype=torch.int64))
+
+
 class RenderedFaces(FaceDataModule):
     """Rendered people, three splits of them.
 
     Args:
         mode: ``pairs`` gives ``{"source": FaceBatch, "target": FaceBatch}`` (two frames of one person and scene),
-            ``frames`` gives one FaceBatch.
+            ``frames`` gives one FaceBatch, ``people`` one FaceBatch with ``together`` frames of each person.
         size: side of the square crops, pixels.
         train_subjects: people to train on.
         val_subjects: other people, to choose by.
@@ -128,6 +163,7 @@ class RenderedFaces(FaceDataModule):
         yaw_limit: largest yaw, degrees.
         poses: distinct poses (and gazes) of each training scene; 0 gives every frame its own. With 2, nearly half of
             the training pairs differ in their AUs alone, which teaches what an AU looks like.
+        together: frames of each person that stand beside each other in a training batch (mode ``people``), 2 or more.
         smooth_share: share of people whose skin hardly wrinkles.
         spread: how far faces differ in shape, in units of the usual.
         renderer: class path of the renderer.
@@ -144,7 +180,7 @@ class RenderedFaces(FaceDataModule):
 
     def __init__(
         self,
-        mode: Literal["pairs", "frames"] = "pairs",
+        mode: Literal["pairs", "frames", "people"] = "pairs",
         size: int = 128,
         train_subjects: int = 400,
         val_subjects: int = 16,
@@ -160,6 +196,7 @@ class RenderedFaces(FaceDataModule):
         focus_aus: list[int] = [6, 17],  # noqa: B006  (never changed; jsonargparse shows it as the default)
         yaw_limit: float = 25.0,
         poses: int = 0,
+        together: int = 4,
         smooth_share: float = 0.0,
         spread: float = 1.0,
         renderer: str = "lit_faces.rendering.renderer.FaceRenderer",
@@ -181,7 +218,12 @@ class RenderedFaces(FaceDataModule):
             )
         if mode == "pairs" and (frames < 2 or eval_frames < 2):
             raise ValueError(f"mode 'pairs' needs frames and eval_frames of at least 2, got {frames} and {eval_frames}")
-        if mode == "pairs" and augment is not None:
+        if mode == "people" and (together < 2 or batch_size % together or frames < 2):
+            raise ValueError(
+                f"mode 'people' needs frames and together of at least 2, and a batch_size that together divides; got "
+                f"frames {frames}, together {together}, batch_size {batch_size}"
+            )
+        if mode != "frames" and augment is not None:
             raise ValueError("augment is for mode 'frames': a pair must be two pictures of one person in one light")
         if not 0 <= poses <= frames:
             raise ValueError(f"poses must be in 0..frames ({frames}), got {poses}")
@@ -193,6 +235,7 @@ class RenderedFaces(FaceDataModule):
         if size < 32:
             raise ValueError(f"size must be at least 32 pixels, got {size}")
         self.mode, self.counts, self.scenes, self.augment = mode, counts, scenes, augment
+        self.together = together
         self.poses = {"train": poses, "val": 0, "test": 0}
         self.frames = {"train": frames, "val": eval_frames, "test": eval_frames}
         self.pairs_per_epoch, self.neutral_source, self.identity_share = pairs_per_epoch, neutral_source, identity_share
@@ -218,7 +261,7 @@ class RenderedFaces(FaceDataModule):
             subjects=self.counts[stage],
             scenes=self.scenes,
             frames=self.frames[stage],
-            neutral_first=self.mode == "pairs",
+            neutral_first=self.mode == "pairs" or (self.mode == "people" and stage == "train"),
             poses=self.poses[stage],
         )
 
@@ -247,10 +290,12 @@ class RenderedFaces(FaceDataModule):
             if getattr(self, f"{split}_set") is None:
                 setattr(self, f"{split}_set", self._dataset(split))
 
-    def _dataset(self, split: str) -> TrainingPairs | EvaluationPairs | Frames:
+    def _dataset(self, split: str) -> TrainingPairs | EvaluationPairs | Frames | PeopleFrames:
         cache = self._cache(split)
         if self.mode == "frames":
             return Frames(cache, self.augment if split == "train" else None, self.seed)
+        if self.mode == "people":
+            return PeopleFrames(cache, self.together, self.seed) if split == "train" else Frames(cache)
         if split != "train":
             return EvaluationPairs(cache)
         length = len(cache) if self.pairs_per_epoch is None else self.pairs_per_epoch

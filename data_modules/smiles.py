@@ -114,8 +114,8 @@ class SmilingPeople:
             generator: of the draws.
             behind: uint8 (n, 3, S, S), pictures that may stand out of focus behind the people.
         """
-        pairs = _some(len(self.both), self.settings.pairs, generator)
-        resting = _some(len(self.resting), self.settings.neutrals, generator)
+        pairs = some_of(len(self.both), self.settings.pairs, generator)
+        resting = some_of(len(self.resting), self.settings.neutrals, generator)
         rows = torch.tensor(
             [k for pair in pairs.tolist() for k in self.both[pair]] + [self.resting[k] for k in resting.tolist()],
             dtype=torch.int64,
@@ -214,7 +214,7 @@ def _masks(faces: FaceBatch) -> Tensor:
     return torch.from_numpy(np.stack(found))[:, None]
 
 
-def _some(available: int, wanted: int, generator: torch.Generator) -> Tensor:
+def some_of(available: int, wanted: int, generator: torch.Generator) -> Tensor:
     """``wanted`` of ``available`` rows, none twice before all: int64."""
     if not available or not wanted:
         return torch.zeros(0, dtype=torch.int64)

@@ -28,6 +28,15 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("sources", nargs="*", type=Path, metavar="PHOTO|CLIP", help="of one person, best at rest")
     parser.add_argument("--out", type=Path, required=True, help="folder of the person")
+    parser.add_argument("--readings", type=Path, metavar="CSV", help="instead: what another tool has read at rest")
+    parser.add_argument(
+        "--correct",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="CSV",
+        help="tables of the same tool, less the zero, to --out",
+    )
     add_options(parser, CalibrateOptions)
     return parser
 
@@ -46,7 +55,14 @@ def main(argv: list[str] | None = None) -> int:
                 raise ValueError("--undo: takes the whole zero away; leave the photos out")
             print(f"{args.out}: the zero is taken away" if undo(args.out) else f"{args.out}: there was no zero")
             return
-        done = calibrate(args.sources, options, args.out)
+        if args.readings is not None or args.correct:
+            from lit_faces.reading.correcting import calibrate_tables
+
+            if args.sources or args.readings is None:
+                raise ValueError("--readings: a table of the person at rest sets the zero; photos belong to a detector")
+            done = calibrate_tables(args.readings, args.correct, options, args.out)
+        else:
+            done = calibrate(args.sources, options, args.out)
         for line in done.notes:
             print(line)
         print(f"{done.text}\n{done.path}")

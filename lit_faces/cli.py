@@ -11,6 +11,7 @@ from pathlib import Path
 VERBS = {
     "personalise": "from one photo or clip to a person's own detector",
     "calibrate": "one photo sets a person's zero; nothing is learnt",
+    "people": "a registry of people: who is known to a shared detector",
     "generate": "a person's balanced, verified set from a photo or clip",
     "predict": "the AUs of every face in every frame of videos, photos or a camera, as tables",
     "export": "a detector as ONNX, TorchScript or torch.export",

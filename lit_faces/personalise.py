@@ -6,6 +6,7 @@ See :mod:`lit_faces.persons.personalisation` for what it does and writes.
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from lit_faces.command import program, run_command
 
@@ -30,6 +31,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add_place(parser)
     add_options(parser, PersonOptions, SetOptions, LearnOptions)
+    parser.add_argument("--registry", type=Path, help="folder of people: enrol there too, and learn a delta (--method)")
     add_wandb_argument(parser)
     return parser
 
@@ -53,7 +55,7 @@ def main(argv: list[str] | None = None) -> int:
         person, wanted = read_person_options(args.sources, typed), read_options(SetOptions, typed)
         learning = read_options(LearnOptions, typed)
         with progress_bar(wanted.n) as progress:
-            done = personalise(person, wanted, learning, args.out, progress, print)
+            done = personalise(person, wanted, learning, args.out, progress, print, args.registry)
         print(f"{done.learnt.detector}\n{done.page}\n{done.figures['run/seconds']:.0f} s")
         made, learnt = done.made, done.learnt
         track_set(made.folder, args.wandb, made.figures.flat(), wanted.generator, wanted.judge, wanted.tracked())

@@ -14,6 +14,18 @@ if TYPE_CHECKING:
     from lit_faces.rendering.renderer import FaceRenderer
 
 
+def _aus(text: str) -> tuple[int, ...]:
+    """``"6,12"`` to AU numbers."""
+    from lit_faces.core.facs import index_of
+
+    try:
+        numbers = tuple(int(part.strip().upper().removeprefix("AU")) for part in text.split(","))
+        index_of(numbers)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{error}; expected AU numbers with commas, such as 6,12") from error
+    return numbers
+
+
 def build_parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser(
@@ -32,13 +44,14 @@ def build_parser() -> argparse.ArgumentParser:
         command.add_argument(
             "--head",
             default="parametric",
-            help="parametric, photo:DIR (photographs of resting faces), or ict:PATH (a checkout of ICT-FaceKit)",
+            help="parametric, photo:DIR (photographs of resting faces), anny: (the package), or ict:PATH (ICT-FaceKit)",
         )
         command.add_argument("--yaw-limit", type=float, default=25.0, help="largest yaw, degrees")
         command.add_argument("--device", default="cpu")
     person.add_argument("--n", type=int, default=40, help="labelled frames")
     make.add_argument("--n", type=int, default=500, help="number of pictures")
     make.add_argument("--frames-per-subject", type=int, default=1, help="pictures of each person")
+    make.add_argument("--focus-aus", type=_aus, default=(), metavar="AUS", help="AUs drawn more often, such as 6,12")
     make.add_argument("--format", choices=("folder", "shards"), default="folder")
     sheet.add_argument("--people", type=int, default=6)
     return parser
@@ -52,13 +65,14 @@ class RenderOptions:
         out: folder to write to.
         size: side of the pictures, pixels.
         seed: another seed, other people.
-        head: ``parametric``, ``photo:DIR``, ``ict:PATH`` or another family of heads.
+        head: ``parametric``, ``photo:DIR``, ``anny:``, ``ict:PATH`` or another family of heads.
         yaw_limit: largest yaw, degrees.
         device: to render on.
         n: pictures.
         frames_per_subject: pictures of each person.
         format: ``folder`` (PNG and labels.csv) or ``shards`` (tar).
         people: people of a sheet.
+        focus_aus: AUs of a set that are drawn on their own in two thirds of its pictures, such as ``6,12``.
     """
 
     out: Path
@@ -71,6 +85,7 @@ class RenderOptions:
     frames_per_subject: int = 1
     format: str = "folder"
     people: int = 6
+    focus_aus: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("n", "frames_per_subject", "people"):
@@ -93,7 +108,9 @@ def _renderer(options: RenderOptions, times: int = 1) -> FaceRenderer:
     from lit_faces.rendering.renderer import FaceRenderer
 
     size = times * options.size
-    return FaceRenderer(size, options.seed, options.head, options.device, yaw_limit=options.yaw_limit)
+    return FaceRenderer(
+        size, options.seed, options.head, options.device, focus_aus=options.focus_aus, yaw_limit=options.yaw_limit
+    )
 
 
 def render_set(options: RenderOptions) -> None:

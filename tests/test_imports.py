@@ -16,7 +16,7 @@ ABOVE = {
     "photohead": {"fitting"},
     "tasks": set(),
     "reports": {"slurm"},
-    "reading": {"tasks", "reports"},
+    "reading": {"tasks", "reports", "persons"},
     "callbacks": {"tasks", "reports", "slurm"},
     "runs": {"tasks", "reports", "callbacks", "slurm", "arguments", "command"},
     "persons": {"tasks", "reports", "fitting", "photohead"},

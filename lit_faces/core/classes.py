@@ -33,6 +33,27 @@ def find_class(path: str, where: str, base: type | tuple[type, ...] | None = Non
     Raises:
         UsageError: no such module or class (names the nearest one), one that may not be named, or one of another kind.
     """
+    found = find_object(path, where, _kind(base))
+    if found is None:
+        return None
+    if not inspect.isclass(found):
+        raise UsageError(f"{where}: {path}: expected a class, found a {type(found).__name__}")
+    if base is not None and (lack := _lack(found, base)):
+        raise UsageError(f"{where}: {path}: expected {_kind(base)}; {lack}")
+    return found
+
+
+def find_object(path: str, where: str, kind: str = "a class of lit_faces or your own") -> Any:
+    """What stands at ``path``, a class or a function; None for a short name.
+
+    Args:
+        path: dotted path.
+        where: file and key, for the message.
+        kind: what is expected there, in words.
+
+    Raises:
+        UsageError: no such module or name (names the nearest class), or one that may not be named.
+    """
     if not isinstance(path, str):
         raise UsageError(f"{where}: expected the dotted path of a class, found {type(path).__name__}")
     module_name, _, class_name = path.rpartition(".")
@@ -42,16 +63,12 @@ def find_class(path: str, where: str, base: type | tuple[type, ...] | None = Non
         return None
     first, last = module_name.split(".")[0], module_name.split(".")[-1]
     if first in sys.stdlib_module_names or (last == "__main__" and module_name != last):
-        raise UsageError(f"{where}: {path}: refused: {_kind(base)} is expected here, nothing of Python's own library")
+        raise UsageError(f"{where}: {path}: refused: {kind} is expected here, nothing of Python's own library")
     found = getattr(_imported(module_name, where), class_name, None)
     if found is None:
         names = [name for name, value in vars(sys.modules[module_name]).items() if inspect.isclass(value)]
         hint = suggestion(class_name, names, prefix=f"{module_name}.")
         raise UsageError(f"{where}: no {class_name!r} in module {module_name!r}{hint}")
-    if not inspect.isclass(found):
-        raise UsageError(f"{where}: {path}: expected a class, found a {type(found).__name__}")
-    if base is not None and (lack := _lack(found, base)):
-        raise UsageError(f"{where}: {path}: expected {_kind(base)}; {lack}")
     return found
 
 

@@ -24,7 +24,12 @@ class AUHead(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Features (B, inputs) -> float32 (B, num_aus), intensity 0..5."""
-        return MAX_INTENSITY * torch.sigmoid(self.linear(features).float())
+        return self.of_logits(self.linear(features).float())
+
+    @staticmethod
+    def of_logits(logits: Tensor) -> Tensor:
+        """What the linear part says (B, num_aus) -> intensity 0..5."""
+        return MAX_INTENSITY * torch.sigmoid(logits)
 
 
 class LogitHead(nn.Module):

@@ -6,6 +6,7 @@
     learnt.figures["person/after/icc/mean"]
 
 out/detector.safetensors   the personal detector, with its card: method and figures, no name and no path
+out/delta.safetensors      of the method `delta`: what the person changes in the shared detector, 50 KB at most
 out/memory.safetensors     what the next person's learning needs, their names among it; give it with --memory tomorrow
 out/report.md, results.json, before_after.png, calibration.png
 out/made_of.json           digest of everything that was asked, and the files: the same command finds its work done
@@ -34,6 +35,8 @@ from lit_faces.core.sample import FaceBatch, joined
 from lit_faces.core.shards import INDEX, ShardSet
 from lit_faces.core.shipped import DETECTOR_HELP, weights_path
 from lit_faces.core.weights import load_weights
+from lit_faces.models.adapters import DELTA_FILE, Delta, detector_code
+from lit_faces.models.reference import Beside
 from lit_faces.persons.generative_replay import GenerativeMemory
 from lit_faces.persons.leakage import Split, batch_digest, hold_out, refuse_shared
 from lit_faces.persons.learner import PersonalLearner, shipped_fisher
@@ -41,6 +44,7 @@ from lit_faces.persons.learning_report import figures_of, write_learning_report,
 from lit_faces.persons.methods import find_method
 from lit_faces.persons.publication import made_of, publishing, recover
 from lit_faces.persons.recipes import Recipe
+from lit_faces.persons.reference import PersonReferences
 from lit_faces.persons.zero import Zero
 from lit_faces.rendering.renderer import POPULATION, FaceRenderer
 from lit_faces.reports.results import circumstances, write_json
@@ -57,7 +61,9 @@ class LearnOptions:
     """How a person is learnt; each field's help says what it is."""
 
     detector: str = option("generic", f"what is adapted: {DETECTOR_HELP}")
-    method: str | None = option(None, "ewc_replay (default), replay, ewc, finetune, head_only, ridge, affine, ...")
+    method: str | None = option(
+        None, "ewc_replay (default), delta, replay, ewc, finetune, head_only, ridge, affine, ..."
+    )
     memory: Path | None = option(None, "memory.safetensors of an earlier person")
     others: Path | None = option(None, "labelled set the detector was trained on (default: rendered people)")
     generic: Path | None = option(None, "labelled set of strangers for the report (default: rendered people)")
@@ -218,6 +224,11 @@ def _learn(
         "run/seed": options.seed, **circumstances(),
     }  # fmt: skip
     learner.save(work / "memory.safetensors")
+    if isinstance(own := learner.personal.get(name), Delta):
+        own.save(work / DELTA_FILE, frames=len(split.learnt), steps=options.steps, seed=options.seed)
+    elif isinstance(own, Beside):
+        code = detector_code(learner.detector)
+        PersonReferences(own.references, (groups.digest[:8],), code).save(work)
     means = {k: round(v, 4) for k, v in figures.items() if isinstance(v, float) and k.endswith("mean") and v == v}
     learner.for_person(name).export_weights(
         work / "detector.safetensors", command="python -m lit_faces.adapt", people_learnt=len(learner.learnt),
@@ -366,7 +377,7 @@ def _remembered(options: LearnOptions, detector: AUDetector) -> PersonalLearner:
     learner = PersonalLearner(detector, method, kept, capacity, samples)
     given = {key: value.clone() for key, value in detector.state_dict().items()}
     learner.load(options.memory)
-    if learner.how.fit is None:  # with those, the written detector has a person's own head
+    if not learner.how.leaves_others:  # with those, the written detector is a person's own
         _same_detector(given, learner.detector.state_dict(), options)
     return learner
 

@@ -30,25 +30,32 @@ from lit_faces.core.options import at_least, check_out, option
 from lit_faces.core.photos import source_from_photo
 from lit_faces.core.sample import FaceBatch, collate
 from lit_faces.core.shipped import DETECTOR_HELP, weights_path
+from lit_faces.models.adapters import detector_code
 from lit_faces.persons.intensities import EYES, PARTED, eyes_open, stated_intensities
+from lit_faces.persons.reference import REFERENCE_FILE, PersonReferences
 from lit_faces.persons.source import check_visible
 from lit_faces.persons.zero import ZERO_FILE, Evidence, Floats, ReadPictures, Slopes, Zero, ZeroedReader
-from lit_faces.tasks.au_detector import WEIGHTS_FILE, AUDetector, load_detector
+from lit_faces.tasks.au_detector import WEIGHTS_FILE, AUDetector
+from lit_faces.tasks.black_box import OWN_HELP, FaceReader, code_of, is_own, open_detector
 
 _SMILES = 0.69  # of smile_shape
 #: What a smile, parted lips and closed eyes make unknowable at rest.
 _GOES_WITH = {12: (6, 7, 10, 12, 14, 20, 23, 24, 25, 26, 27), 25: (23, 24, 25, 26, 27), 43: (5, 7, 43)}
 _AT_REST = 0.2  # quantile over the frames of a clip: people rest now and then, each AU in its own time
 _FRAMES = 24  # of a clip
+_LOOKS = 2  # of them that the detector looks at while it reads
 
 
 @dataclass(frozen=True)
 class CalibrateOptions:
     """How a zero is set; each field's help says what it is."""
 
-    detector: str | None = option(None, f"whose zero: {DETECTOR_HELP} (default: the one in --out, or generic)")
+    detector: str | None = option(
+        None, f"whose zero: {DETECTOR_HELP}{OWN_HELP} (default: the one in --out, or generic)"
+    )
     source_au: str = option("auto", "what is done in the sources: auto, neutral, or stated: 6=2,12=3")
     face: int | None = option(None, "which face of a photo, or person of a clip, from 0")
+    slopes: Path | None = option(None, "how much of a resting reading returns, JSON (default: of the shipped detector)")
     undo: bool = option(False, "take the zero away again; needs --out alone")
     overwrite: bool = option(False, "begin anew; otherwise what is given is pooled with what is there")
 
@@ -107,23 +114,85 @@ def calibrate(
     if not sources:
         raise ValueError("no photo and no clip is given: a zero needs one at least")
     word = detector_of(out, options.detector)
-    detector, code = load_detector(word), reader_code(word)
+    detector, code = open_detector(word), reader_code(word)
     analyser, notes = FaceAnalyser() if analyser is None else analyser, []
     with locked(out, "calibrate"):  # what is there is read, too: two photos at once must both count
-        zero = None if options.overwrite else _there(out, code)
-        zero = Zero.of(AU_KEYS, Slopes.shipped(), code) if zero is None else zero
+        zero = _begun(options, out, code)
+        beside = None if options.overwrite else _references_there(out, detector)
         for path in sources:
-            evidence, said = evidence_of(path, detector.predict_au, detector.size, options, analyser)
-            known, zero = zero, zero.pooled(evidence)
-            notes += [f"{path}: {line}" for line in (said if zero is not known else ["is in the zero already"])]
+            faces, source, said = faces_of(path, detector.size, options, analyser)
+            rest, done = resting(faces, detector.predict_au, options.source_au)
+            known, zero = zero, zero.pooled(Evidence(rest, source))
+            notes += [f"{path}: {line}" for line in (said + done if zero is not known else ["is in the zero already"])]
+            if isinstance(detector, AUDetector) and detector.reference is not None:
+                found = looked_at(detector, faces, options.source_au, source)
+                beside = found if beside is None else beside.pooled(found)
+        if beside is not None:
+            notes.append(f"{beside.save(out)}: the detector will look at {beside.count} while it reads")
         return Calibrated(zero, zero.save(out), notes)
 
 
+def calibrate_readings(
+    readings: Floats, tool: str, source: str, options: CalibrateOptions, out: Path, names: Sequence[str] = AU_KEYS
+) -> Calibrated:
+    """Set a person's zero from what another tool has read of them at rest; raises as :func:`calibrate`.
+
+    Args:
+        readings: (T, A), NaN = not read; of one frame, or of many in which the person mostly rests.
+        tool: whose readings these are, any word.
+        source: what tells one table from another, its SHA-256.
+        options: what is done in them, where that is stated; ``auto`` takes them for rest.
+        out: folder of the person.
+        names: of the readings.
+    """
+    check_out(out)
+    table = torch.from_numpy(np.asarray(readings, np.float64))
+    if not table.isfinite().any():
+        raise ValueError(f"{tool}: no face is read in any row of the table: give one of the person at rest")
+    if options.source_au not in ("auto", "neutral"):
+        table = table - _by_name(stated_intensities(options.source_au).double()[None], names)
+    rest = table.clamp_min(0.0).nanquantile(_AT_REST if len(table) > 1 else 0.5, dim=0).numpy()
+    with locked(out, "calibrate"):
+        zero = _begun(options, out, tool, names).pooled(Evidence(rest, source))
+        return Calibrated(zero, zero.save(out))
+
+
+def _begun(options: CalibrateOptions, out: Path, code: str, names: Sequence[str] = AU_KEYS) -> Zero:
+    """The zero that is there, or one of somebody of whom nothing is known."""
+    zero = None if options.overwrite else _there(out, code)
+    slopes = Slopes.shipped() if options.slopes is None else Slopes.shipped(options.slopes)
+    return Zero.of(names, slopes, code) if zero is None else zero
+
+
+def _references_there(out: Path, detector: FaceReader) -> PersonReferences | None:
+    if not isinstance(detector, AUDetector) or not (out / REFERENCE_FILE).is_file():
+        return None
+    return PersonReferences.load(out, detector_code(detector))
+
+
+def person_detector(word: str | Path, folder: Path | None = None) -> FaceReader:
+    """A detector by its name, which reads beside a person's references where such lie in the folder.
+
+    Args:
+        word: ``generic``, a personal folder, weights, or a reader of one's own.
+        folder: where the references lie, if not in the folder that ``word`` names.
+
+    Raises:
+        FileNotFoundError, ValueError: no such detector; damaged references, or another detector's.
+    """
+    place = Path(word) if folder is None else Path(folder)
+    detector = open_detector(word_of(word))
+    if isinstance(detector, AUDetector) and (place / REFERENCE_FILE).is_file():
+        detector.set_references(PersonReferences.load(place, detector_code(detector)).references)
+    return detector
+
+
 def undo(out: Path) -> bool:
-    """Take a zero away; whether there was one."""
+    """Take a zero, and the references beside it, away; whether there was one."""
     path = Path(out) / ZERO_FILE
     there = path.is_file()
-    path.unlink(missing_ok=True)
+    for name in (ZERO_FILE, REFERENCE_FILE):
+        (Path(out) / name).unlink(missing_ok=True)
     return there
 
 
@@ -133,22 +202,38 @@ def detector_of(folder: Path, asked: str | None = None) -> str:
     return asked or (str(own) if own.is_file() else "generic")
 
 
+def word_of(detector: str | Path) -> str:
+    """What is meant by a folder of ``calibrate`` alone: the shipped detector, which knows a photo of the person."""
+    place = Path(detector)
+    if weights_path("detector", place) != place:
+        return str(detector)
+    return (
+        detector_of(place) if any((place / name).is_file() for name in (ZERO_FILE, REFERENCE_FILE)) else str(detector)
+    )
+
+
 def reader_code(detector: str) -> str:
     """Digits of the SHA-256 of a detector's weights: a word such as ``generic`` may mean others tomorrow."""
+    if is_own(detector):
+        return code_of(detector)
     return hashlib.sha256(weights_path("detector", detector).read_bytes()).hexdigest()[:12]
 
 
 def person_reader(folder: Path, detector: str | None = None) -> ZeroedReader:
-    """A person's reader: the detector of the folder (or ``detector``, or the shipped one) less the zero in the folder.
+    """A person's reader: the detector of the folder (or ``detector``, or the shipped one), beside the references there.
+
+    Where there are none, less the zero there: references stand in its place, for they say the same and more.
 
     Raises:
         ValueError, OSError: a damaged file; a zero of another detector.
     """
     word = detector_of(folder, detector)
-    return with_zero(load_detector(word), _there(folder, reader_code(word)))
+    made = person_detector(word, folder)
+    beside = isinstance(made, AUDetector) and made.references is not None
+    return with_zero(made, None if beside else _there(folder, reader_code(word)))
 
 
-def with_zero(detector: AUDetector, zero: Zero | None) -> ZeroedReader:
+def with_zero(detector: FaceReader, zero: Zero | None) -> ZeroedReader:
     """A detector with a person's zero: pictures uint8 (B, 3, H, W) to intensities (B, 19)."""
     return ZeroedReader(detector.predict_au, AU_KEYS, zero)
 
@@ -169,23 +254,16 @@ def _there(folder: Path, code: str) -> Zero | None:
 # -- from pictures to evidence ----------------------------------------------------------------------------------------
 
 
-def evidence_of(
-    path: Path,
-    read: ReadPictures,
-    size: int,
-    options: CalibrateOptions,
-    analyser: FaceAnalyser,
-    names: Sequence[str] = AU_KEYS,
-) -> tuple[Evidence, list[str]]:
-    """What a photo or a clip says of a person at rest, and what a user should know of it.
+def faces_of(
+    path: Path, size: int, options: CalibrateOptions, analyser: FaceAnalyser
+) -> tuple[FaceBatch, str, list[str]]:
+    """The face of a photo, or of the frames of a clip; SHA-256 of the file, and what a user should know.
 
     Args:
         path: photo or clip.
-        read: crops uint8 (B, 3, S, S) to readings (B, A): a detector, or any other reader.
         size: side of the crops, pixels.
-        options: what is done in the source, which face.
-        analyser: finds the face.
-        names: of the readings.
+        options: which face.
+        analyser: finds it.
 
     Raises:
         FileNotFoundError, IsADirectoryError, ValueError: says what is wrong with the file or the face.
@@ -197,8 +275,26 @@ def evidence_of(
         sample = source_from_photo(path, size, options.face, analyser)
         check_visible(path, sample, analyser)
         samples, said = [sample], []
-    rest, done = resting(collate(samples), read, options.source_au, names)
-    return Evidence(rest, samples[0].provenance["sha256"]), said + done
+    return collate(samples), samples[0].provenance["sha256"], said
+
+
+def looked_at(detector: AUDetector, faces: FaceBatch, au: str, source: str) -> PersonReferences:
+    """What a detector with a reference head remembers of a photo, or of the two most resting frames of a clip.
+
+    Args:
+        detector: remembers its own features.
+        faces: T frames, with landmarks.
+        au: what is done in them: ``auto`` (nothing, but for what landmarks show), ``neutral``, or stated.
+        source: SHA-256 of the file.
+    """
+    if au in ("auto", "neutral"):
+        shown = torch.zeros(len(faces), len(AU_KEYS))
+        shown = shown.masked_fill(hidden_at_rest(faces.landmarks), torch.nan) if au == "auto" else shown
+    else:
+        shown = stated_intensities(au)[None].expand(len(faces), -1)
+    order = detector.predict_au(faces.image).sum(1).argsort()[:_LOOKS]
+    made = detector.make_references(faces.image[order], shown[order])
+    return PersonReferences(made, (source[:8],), detector_code(detector))
 
 
 def resting(

@@ -28,12 +28,20 @@ from lit_faces.core.sample import FaceBatch
 from lit_faces.core.seeding import derive_seed, generator_for
 from lit_faces.core.shipped import FISHER
 from lit_faces.core.weights import check_card, load_state, load_weights, save_weights
+from lit_faces.models.adapters import Delta, detector_code, fold_in, worn
+from lit_faces.models.reference import Beside, References
 from lit_faces.persons.generative_replay import GenerativeMemory
 from lit_faces.persons.methods import find_method
-from lit_faces.persons.recipes import Recipe, fast_bfloat16, learn_person
+from lit_faces.persons.recipes import Recipe, fast_bfloat16, learn_delta, learn_person
 from lit_faces.tasks.au_detector import AUDetector
 
 _KIND = "personal_memory"
+_KINDS: dict[str, type[nn.Module]] = {
+    "head": nn.Linear,
+    "delta": Delta,
+    "calibration": PersonCalibration,
+    "references": Beside,
+}
 _FISHER = 0xF15
 
 
@@ -52,8 +60,8 @@ def save_fisher(path: Path | str, fisher: Mapping[str, Tensor], **card: Any) -> 
 class PersonalLearner:
     """One detector, one method, one person after another.
 
-    Fine-tuning and its kin change the detector itself. Calibrations and ``ridge`` are kept for each person apart, and
-    serve that person only, so that by construction nobody else notices.
+    Fine-tuning and its kin change the detector itself. Calibrations, ``ridge`` and deltas are kept for each person
+    apart, and serve that person only, so that by construction nobody else notices.
 
     Args:
         detector: the generic detector; it is not changed, ``self.detector`` is.
@@ -145,7 +153,14 @@ class PersonalLearner:
         self.detector.requires_grad_(False)
         return found
 
-    def learn(self, name: str, frames: FaceBatch, accelerator: str = "cpu", consolidate: bool = True) -> None:
+    def learn(
+        self,
+        name: str,
+        frames: FaceBatch,
+        accelerator: str = "cpu",
+        consolidate: bool = True,
+        zero: Tensor | None = None,
+    ) -> None:
         """Learn one more person.
 
         Args:
@@ -155,11 +170,17 @@ class PersonalLearner:
             accelerator: of Lightning.
             consolidate: keep what the next person's learning needs (memory, Fisher information); the last person's
                 may go without.
+            zero: what the person's resting face reads too much (19,), grades; a delta begins from there.
         """
         if len(frames):
             frames = replace(frames, subject=[name] * len(frames))
             if self.how.fit is not None:
                 self.personal[name] = self.how.fit(self, frames)
+            elif self.how.trains == "delta":
+                recipe = replace(self.recipe, seed=derive_seed(self.recipe.seed, len(self.learnt)) % 2**31)
+                self.personal[name] = learn_delta(
+                    self.detector, frames, self.how, recipe, self.memory, self.penalty, accelerator, zero
+                )
             elif not self.how.leaves_others:
                 self._learn_by_gradient(frames, accelerator, consolidate)
         self.learnt = [*(other for other in self.learnt if other != name), name]
@@ -232,14 +253,27 @@ class PersonalLearner:
             found = torch.cat(features).float()
             raw = MAX_INTENSITY * mine.to(found.device)(found).sigmoid()
             return self.detector.calibration(raw).cpu()
+        if isinstance(mine, Delta):
+            with worn(self.detector, mine):
+                return self.read(images)
+        if isinstance(mine, Beside):
+            self.detector.set_references(mine.references)
+            try:
+                return self.read(images)
+            finally:
+                self.detector.set_references(None)
         found = self.read(images)
         return found if mine is None else mine(found)
 
     def for_person(self, name: str) -> AUDetector:
-        """A copy of the detector with the person's own head or calibration built in."""
+        """A copy of the detector with the person's own head, calibration or delta built in."""
         detector, mine = copy.deepcopy(self.detector), self.personal.get(name)
         if isinstance(mine, nn.Linear):
             detector.head.linear.load_state_dict(mine.state_dict())
+        elif isinstance(mine, Delta):
+            fold_in(detector, mine)
+        elif isinstance(mine, Beside):
+            detector.set_references(mine.references)
         elif isinstance(mine, PersonCalibration):  # its clamp to 0..5 before the second line is left out
             scale, shift = detector.calibration.scale, detector.calibration.shift
             mine = copy.deepcopy(mine).to(scale.device)
@@ -280,7 +314,7 @@ class PersonalLearner:
             tensors.update({f"penalty.{k}": torch.as_tensor(v) for k, v in self.penalty.state_dict().items()})
         tensors.update({f"population.{k}": v for k, v in self.population.items()})
         for number, (name, module) in enumerate(self.personal.items()):
-            plain["personal"][name] = [number, "head" if isinstance(module, nn.Linear) else "calibration"]
+            plain["personal"][name] = [number, next(kind for kind, cls in _KINDS.items() if isinstance(module, cls))]
             tensors.update({f"personal.{number}.{k}": v for k, v in module.state_dict().items()})
         return tensors, plain
 
@@ -329,14 +363,14 @@ class PersonalLearner:
             except (ValueError, KeyError, TypeError, RuntimeError) as error:
                 raise ValueError(f"{path}: penalty: {error}") from error
         self.personal = {
-            name: _personal_part(parts.get("personal", {}), entry, f"{path}: personal: {name}")
+            name: _personal_part(parts.get("personal", {}), entry, f"{path}: personal: {name}", self.detector)
             for name, entry in field(card, "personal", dict, path, of=list).items()
         }
         return card
 
 
-def _personal_part(tensors: Mapping[str, Tensor], entry: list[Any], where: str) -> nn.Module:
-    """A person's own head or calibration, as :meth:`PersonalLearner.state` names it: its number and its kind.
+def _personal_part(tensors: Mapping[str, Tensor], entry: list[Any], where: str, detector: AUDetector) -> nn.Module:
+    """A person's own part, as :meth:`PersonalLearner.state` names it: its number and its kind.
 
     Raises:
         ValueError: there is no such part, or it is of another shape.
@@ -344,8 +378,23 @@ def _personal_part(tensors: Mapping[str, Tensor], entry: list[Any], where: str) 
     number, kind = (*entry, None, None)[:2]
     state = {k.partition(".")[2]: v for k, v in tensors.items() if k.startswith(f"{number}.")}
     weight = state.get("weight")
-    if kind not in ("head", "calibration") or (kind == "head" and (weight is None or weight.dim() != 2)):
-        raise ValueError(f"{where}: expected a head or a calibration, found {shown(kind)}: damaged?")
+    if kind not in _KINDS or (kind == "head" and (weight is None or weight.dim() != 2)):
+        raise ValueError(
+            f"{where}: expected a head, a calibration, a delta or references, found {shown(kind)}: damaged?"
+        )
+    if kind == "delta":
+        delta = Delta.of_state(state, detector_code(detector), where)
+        delta.check(detector, delta.detector, where)
+        return delta
+    if kind == "references":
+        return _references(state, where)
     module = nn.Linear(weight.shape[1], weight.shape[0]) if weight is not None else PersonCalibration()
     load_state(module, state, where)
     return module.requires_grad_(False)
+
+
+def _references(state: Mapping[str, Tensor], where: str) -> Beside:
+    whole = state.keys() == {"features", "intensity"}
+    if not whole or any(one.dim() != 2 or not bool(one.isfinite().all()) for one in state.values()):
+        raise ValueError(f"{where}: expected features and AUs of reference pictures: damaged?")
+    return Beside(References(state["features"].float(), state["intensity"].float()))

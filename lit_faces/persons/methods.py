@@ -37,6 +37,7 @@ from lit_faces.core.classes import find_class
 from lit_faces.core.facs import MAX_INTENSITY
 from lit_faces.core.sample import FaceBatch
 from lit_faces.core.words import UsageError, nearest, suggestion
+from lit_faces.models.reference import Beside
 from lit_faces.tasks.au_detector import AUDetector
 
 if TYPE_CHECKING:
@@ -66,7 +67,8 @@ class Method:
     """How a person is learnt.
 
     Attributes:
-        trains: which weights move; the heads of occurrence and expression stay as they are.
+        trains: which weights move; the heads of occurrence and expression stay as they are. ``delta``: none of the
+            shared ones; a change of the person's own is learnt beside them (:mod:`lit_faces.models.adapters`).
         penalty: makes what holds them, not yet consolidated.
         distil: makes learning without forgetting; consolidated on the detector as it is before each person.
         replay: whether frames of others are mixed into every batch.
@@ -77,7 +79,7 @@ class Method:
         population: whether ``fit`` needs to know what is usual.
     """
 
-    trains: Literal["nothing", "head", "all"] = "all"
+    trains: Literal["nothing", "head", "all", "delta"] = "all"
     penalty: Callable[[Recipe], QuadraticPenalty] | None = None
     distil: Callable[[Recipe], LwF] | None = None
     replay: bool = False
@@ -90,7 +92,7 @@ class Method:
     @property
     def leaves_others(self) -> bool:
         """Whether the shared detector stays as it is, so that nobody else can notice."""
-        return self.fit is not None or self.trains == "nothing"
+        return self.fit is not None or self.trains in ("nothing", "delta")
 
 
 def _ewc(recipe: Recipe) -> EWC:
@@ -116,6 +118,11 @@ def _affine(learner: Reader, frames: FaceBatch) -> nn.Module:
 
 def _labelled_affine(learner: Reader, frames: FaceBatch) -> nn.Module:
     return labelled_affine(learner.read(frames.image), frames.au_intensity)
+
+
+def _reference(learner: Reader, frames: FaceBatch) -> nn.Module:
+    """The photo, which the detector looks at while it reads."""
+    return Beside(learner.detector.make_references(frames.image[:1], torch.zeros(1, frames.au_intensity.shape[1])))
 
 
 @torch.no_grad()
@@ -148,7 +155,12 @@ METHODS: dict[str, Method] = {
     "ewc_replay": Method(penalty=_ewc, replay=True),
     "generative_replay": Method(penalty=_ewc, replay=True, generative=True),
     "joint": Method(replay=True, joint=True),
+    # by gradient, beside the shared weights: others in the batch keep the change from fitting the few frames alone
+    "delta": Method("delta", replay=True),
+    "delta_alone": Method("delta"),
+    "delta_ewc_replay": Method("delta", penalty=_ewc, replay=True),
     # without labels: from the photo, which is neutral; from all frames of the person
+    "reference": Method(fit=_reference, labels=False),
     "neutral": Method(fit=_neutral, labels=False, population=True),
     "neutral_raw": Method(fit=_neutral_raw, labels=False, population=True),
     "median": Method(fit=_median, labels=False, population=True),

@@ -17,15 +17,17 @@ from __future__ import annotations
 import shlex
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from lit_faces.core.files import locked
+from lit_faces.core.landmarks import FaceAnalyser
 from lit_faces.persons.adaptation import LearnOptions, LearnResult, adapt, check_groups
 from lit_faces.persons.before_after import OnSource
 from lit_faces.persons.before_after import add_to_page as add_source
 from lit_faces.persons.calibration import CalibrateOptions, calibrate
+from lit_faces.persons.enrolment import enrol, entry_of, face_of_original, registry_for
 from lit_faces.persons.generation import SetOptions, SetResult, Tell, make_set, prepare
 from lit_faces.persons.learning_report import AFTER, ZERO, add_to_page
 from lit_faces.persons.report import write_report
@@ -60,6 +62,7 @@ def personalise(
     out: Path,
     progress: Progress = lambda slots, filled: None,
     tell: Tell = lambda line: None,
+    registry: Path | None = None,
 ) -> PersonResult:
     """A person's own detector; whatever of it is there already is kept.
 
@@ -70,12 +73,17 @@ def personalise(
         out: folder; a run that was stopped goes on there.
         progress: called with slots done and slots filled, since the last call.
         tell: called with each note as soon as it is known.
+        registry: folder of people in which the person is enrolled; the method is ``delta`` where none is named.
 
     Raises:
         ValueError: an option, photo or file that cannot be used; names it.
         OSError: another process works in ``out``, the disk is full, a process died.
     """
     began = time.monotonic()
+    people = None
+    if registry is not None:
+        learning = replace(learning, method=learning.method or "delta")
+        people = registry_for(registry, learning.detector)
     learning.check(out / "detector")
     check_groups(learning, person.called)
     plan, source = prepare(person, wanted, out, tell)
@@ -102,6 +110,9 @@ def personalise(
 
         page = write_report(made.folder, source, plan, made.attempts, out / "report.html", first, _following(out))[1]
         write_json(out / "results.json", figures)
+        if people is not None:
+            face = face_of_original(source.originals[0], FaceAnalyser()) if source.originals else None
+            tell(enrol(people, source.name, entry_of(learnt.folder, face, people.detector)))
     return PersonResult(made, learnt, figures, page)
 
 

@@ -7,24 +7,27 @@ A method (:mod:`lit_faces.persons.methods`) that learns by gradient is an ordina
 from __future__ import annotations
 
 import copy
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, fields
 from typing import Literal
 
 import pytorch_lightning as pl
 import torch
+from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from lit_faces.continual.penalties import QuadraticPenalty
 from lit_faces.core.quiet import quiet_libraries
 from lit_faces.core.sample import FaceBatch
 from lit_faces.core.seeding import generator_for
+from lit_faces.models.adapters import RANK, Delta, learning
 from lit_faces.persons.methods import Method, find_method
 from lit_faces.tasks.au_detector import AUDetector
 from lit_faces.tasks.obedient import obedient
 from lit_faces.tasks.personal import Memory, PersonalHead
 
 _STREAM = 0x9E45
+_ALONE = 0.1  # of the learning rate of a delta whose batches hold nobody else: validation people lost by more
 
 
 class _Steps(Dataset[FaceBatch]):
@@ -53,6 +56,7 @@ class Recipe:
         batch_size: new frames a batch, at most.
         lr: highest learning rate.
         ewc, l2sp, si, lwf, ridge: strengths.
+        delta_lr, delta_rank: highest learning rate and rank of a person's delta.
         replay_targets: what remembered faces of people whom the generic detector knew are held to: its ``answers``, or
             their ``labels``. People who were learnt since are held to their labels.
         keep: frames of a person that are remembered, at most.
@@ -70,6 +74,8 @@ class Recipe:
     si: float = 0.2
     lwf: float = 1.0
     ridge: float = 30.0
+    delta_lr: float = 1e-2
+    delta_rank: int = RANK
     replay_targets: Literal["answers", "labels"] = "answers"
     replay_share: float = 1.0
     keep: int = 30
@@ -83,7 +89,7 @@ class Recipe:
         Raises:
             ValueError: names the field.
         """
-        whole = {"steps": 1, "batch_size": 1, "keep": 1, "seed": 0}
+        whole = {"steps": 1, "batch_size": 1, "keep": 1, "seed": 0, "delta_rank": 1}
         for field in fields(self):
             value = getattr(self, field.name)
             if field.name in whole:
@@ -130,45 +136,135 @@ def learn_person(
     """
     how = find_method(method) if isinstance(method, str) else method
     name = method if isinstance(method, str) else type(method).__name__
-    if how.fit is not None:
-        raise ValueError(f"method {name}: is no training; PersonalLearner applies it")
+    if how.fit is not None or how.trains == "delta":
+        raise ValueError(f"method {name}: leaves the detector as it is; PersonalLearner applies it")
     learnt = copy.deepcopy(detector).requires_grad_(True)
     if how.trains == "nothing":
         return learnt.eval()
-    if not len(frames):
-        raise ValueError(f"method {name}: no labelled frames of the person; `none` and calibrations need none")
-    if how.replay and memory is None:
-        raise ValueError(f"method {name}: needs a memory of other people")
-    if how.penalty is None:
-        penalty = None
-    elif penalty is None or (penalty.at_start and not penalty.anchor):
-        raise ValueError(f"method {name}: needs a penalty that was consolidated on what came before")
+    penalty = _checked(how, name, frames, memory, penalty)
     distil = None if how.distil is None else how.distil(recipe)
     if distil is not None:
         distil.consolidate(learnt)
-    if not how.replay or how.joint or recipe.replay_targets == "labels":
-        teacher = None
-    else:
-        teacher = copy.deepcopy(detector if teacher is None else teacher).requires_grad_(False).eval()
     task = PersonalHead(
         learnt,
         penalty,
         distil,
         memory if how.replay else None,
-        teacher,
+        _teacher(how, recipe, detector if teacher is None else teacher),
         labelled,
         recipe.replay_share,
         trains="head" if how.trains == "head" else "all",
         lr=recipe.lr,
         seed=recipe.seed,
     )
+    _fit(task, frames, recipe, accelerator)
+    return learnt.eval()
+
+
+def learn_delta(
+    detector: AUDetector,
+    frames: FaceBatch,
+    how: Method,
+    recipe: Recipe,
+    memory: Memory | None = None,
+    penalty: QuadraticPenalty | None = None,
+    accelerator: str = "cpu",
+    zero: Tensor | None = None,
+) -> Delta:
+    """What one person changes in ``detector``, which stays as it is.
+
+    Args:
+        detector: the shared one.
+        frames: labelled frames of the person.
+        how: a method that trains a delta.
+        recipe: steps, strengths, seed.
+        memory: faces of others, for methods that replay.
+        penalty: consolidated on whom the detector knew; it holds the *sum* of shared weights and delta.
+        accelerator: of Lightning.
+        zero: what is taken off the person's readings (19,), grades; the delta learns what is left, and holds it.
+
+    Raises:
+        ValueError: no frames, or a method that lacks its memory or penalty.
+    """
+    penalty = _checked(how, "delta", frames, memory, penalty)
+    delta, shared = Delta.fresh(detector, recipe.delta_rank, recipe.seed), copy.deepcopy(detector)
+    if zero is not None:
+        delta.lowered(zero)
+    with learning(shared, delta):
+        task = PersonalHead(
+            shared,
+            None if penalty is None else OnDelta(penalty, delta),
+            None,
+            memory if how.replay else None,
+            _teacher(how, recipe, detector),
+            replay_share=recipe.replay_share,
+            lr=recipe.delta_lr * (1.0 if how.replay else _ALONE),
+            seed=recipe.seed,
+        )
+        _fit(task, frames, recipe, accelerator)
+    return delta.cpu().requires_grad_(False)
+
+
+class OnDelta(QuadraticPenalty):
+    """A penalty on shared weights, felt by a delta: 1/2 strength sum importance (up @ down)^2, exactly.
+
+    Args:
+        of: consolidated where the shared weights are.
+        delta: what moves.
+    """
+
+    def __init__(self, of: QuadraticPenalty, delta: Delta) -> None:
+        super().__init__(of.strength)
+        self.of, self.delta = of, delta
+
+    @torch.enable_grad()
+    def penalty(self, module: nn.Module) -> Tensor:
+        """A scalar with a graph that ends at the delta; ``module`` is not looked at."""
+        total = torch.zeros((), device=next(self.delta.parameters()).device)
+        for name, change in self.delta.changes().items():
+            if name in self.of.importance:
+                total = (
+                    total
+                    + (self.of.importance[name].to(change) * change.view_as(self.of.importance[name]).square()).sum()
+                )
+        return 0.5 * self.strength * total
+
+    def gradient_(self, module: nn.Module, only: Iterable[Tensor] | None = None) -> None:
+        """Add its gradient to that of the delta's parameters."""
+        found = self.penalty(module)
+        if found.requires_grad:
+            found.backward()
+
+
+def _checked(
+    how: Method, name: str, frames: FaceBatch, memory: Memory | None, penalty: QuadraticPenalty | None
+) -> QuadraticPenalty | None:
+    """The penalty that holds the weights; refuses a method that lacks something."""
+    if not len(frames):
+        raise ValueError(f"method {name}: no labelled frames of the person; `none` and calibrations need none")
+    if how.replay and memory is None:
+        raise ValueError(f"method {name}: needs a memory of other people")
+    if how.penalty is None:
+        return None
+    if penalty is None or (penalty.at_start and not penalty.anchor):
+        raise ValueError(f"method {name}: needs a penalty that was consolidated on what came before")
+    return penalty
+
+
+def _teacher(how: Method, recipe: Recipe, detector: AUDetector) -> AUDetector | None:
+    """Who answers remembered faces."""
+    if not how.replay or how.joint or recipe.replay_targets == "labels":
+        return None
+    return copy.deepcopy(detector).requires_grad_(False).eval()
+
+
+def _fit(task: PersonalHead, frames: FaceBatch, recipe: Recipe, accelerator: str) -> None:
     loader: DataLoader[FaceBatch] = DataLoader(
         _Steps(frames, recipe.batch_size, recipe.steps, recipe.seed), batch_size=None, shuffle=False
     )
     trainer = quiet_trainer(recipe.steps, accelerator, recipe.precision)
     with obedient(trainer):
         trainer.fit(task, loader)
-    return learnt.eval()
 
 
 def quiet_trainer(steps: int, accelerator: str, precision: str = "auto") -> pl.Trainer:

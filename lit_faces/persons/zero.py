@@ -194,9 +194,9 @@ class Zero:
 
     # -- the file -----------------------------------------------------------------------------------------------------
 
-    def save(self, folder: Path) -> Path:
-        """Write ``zero.json`` (under 1 KB), whole or not at all; returns where."""
-        content = {
+    def content(self) -> dict[str, Any]:
+        """Plain data, JSON."""
+        return {
             "zero": _VERSION,
             "reader": self.reader,
             "sources": list(self.sources),
@@ -205,8 +205,11 @@ class Zero:
                 for name, rest, looks, slope in zip(self.names, self.rest, self.looks, self.slope)
             },
         }
+
+    def save(self, folder: Path) -> Path:
+        """Write ``zero.json`` (under 1 KB), whole or not at all; returns where."""
         path = Path(folder) / ZERO_FILE
-        replace_file(path, (json.dumps(content, separators=(",", ":")) + "\n").encode())
+        replace_file(path, (json.dumps(self.content(), separators=(",", ":")) + "\n").encode())
         return path
 
     @classmethod
@@ -219,7 +222,15 @@ class Zero:
         """
         path = Path(path)
         path = path / ZERO_FILE if path.is_dir() else path
-        content = parse_json(path.read_bytes(), path, "make it again with calibrate")
+        return cls.of_content(parse_json(path.read_bytes(), path, "make it again with calibrate"), path)
+
+    @classmethod
+    def of_content(cls, content: dict[str, Any], path: Path) -> Zero:
+        """A zero from its plain data; ``path`` is where they stood.
+
+        Raises:
+            ValueError: damaged; names file and field.
+        """
         field(content, "zero", int, path, minimum=_VERSION, maximum=_VERSION)
         rows = field(content, "aus", dict, path, of=list, minimum=1)
         sources = field(content, "sources", list, path, of=str, maximum=MOST_SOURCES)

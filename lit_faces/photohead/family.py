@@ -95,7 +95,7 @@ class PhotoFamily:
 
     def paint(self, subjects: Tensor, people: People, scenes: Scenes, frames: Frames) -> tuple[Tensor, Tensor, Frames]:
         """Pictures uint8 (B, 3, S, S), landmarks (B, 68, 2), and the frames as they were drawn."""
-        images, landmarks, poses = [], [], []
+        images, landmarks, poses, gazes = [], [], [], []
         for row, number in enumerate(subjects.tolist()):
             person, asked = self.person(number), frames.pose[row].cpu()
             portrait = person.nearest(asked)
@@ -104,13 +104,15 @@ class PhotoFamily:
             spread = people.asymmetry[row].cpu()
             au = frames.au[row].cpu()
             right, left = ((au * (1 + sign * spread)).clamp(0, MAX_INTENSITY) for sign in (1, -1))
-            sideways, up = frames.gaze[row].tolist()
-            made = head.render(right, left, pose, (sideways, up), self._scene(head, scenes, frames, row))
+            own, wanted = head.gaze, frames.gaze[row].tolist()
+            turn = (wanted[0] - own[0], wanted[1] - own[1])
+            made = head.render(right, left, pose, turn, self._scene(head, scenes, frames, row))
             images.append(torch.from_numpy(made.image))
             landmarks.append(torch.from_numpy(made.landmarks))
             poses.append(pose)
+            gazes.append(torch.tensor([own[0] + made.gaze[0], own[1] + made.gaze[1]]))
         taken = self._taken(torch.stack(images).permute(0, 3, 1, 2), frames)
-        return taken, torch.stack(landmarks), replace(frames, pose=torch.stack(poses))
+        return taken, torch.stack(landmarks), replace(frames, pose=torch.stack(poses), gaze=torch.stack(gazes))
 
     @staticmethod
     def _within_reach(pose: Tensor, portrait: Portrait) -> Tensor:

@@ -14,7 +14,7 @@ from lit_faces.photohead.layers import fill, smooth
 from lit_faces.photohead.light import LUMA, Light, linear
 
 if TYPE_CHECKING:
-    from lit_faces.photohead.head import _State
+    from lit_faces.photohead.drawing import State
 
 Floats = NDArray[np.float32]
 Mask = NDArray[np.bool_]
@@ -26,8 +26,10 @@ _BRIGHTEST = np.array([0.66, 0.61, 0.55], dtype=np.float32)
 _SKIN = np.array([1.39, 0.86, 0.69], dtype=np.float32)
 _LEAST_TEETH = 150  # pixels from which the photo's own teeth say their colour
 _OWN_MOUTH = 1.35  # a gap up to so many times the photo's is shown by the photo's own pixels
-_ARC, _TOOTH_UP, _TOOTH_LOW = 27.0, 7.6, 5.4  # mm: half width of the arch, widths of teeth
+_ARC, _TOOTH_UP, _TOOTH_LOW = 25.5, 7.6, 5.4  # mm: half width of the arch, widths of teeth
 _CROWN = 7.5  # mm: height of the upper incisors that lips may show
+_DISPLAY = 2.2  # mm that the upper incisors reach below the resting lips' line
+_LOWER, _LOWER_FROM = 0.45, 8.0  # lower incisors come into sight when the lips are so many mm apart
 _LIP_SKIN = 0.03  # of the mouth's width: lips are sampled so far away from teeth
 
 
@@ -61,7 +63,7 @@ def teeth_of(crop: Floats, covered: Mask, landmarks: Floats, light: Light) -> Te
     return Teeth(np.median(pixels[pick], 0).astype(np.float32), gap) if pick.sum() > _LEAST_TEETH // 3 else likely
 
 
-def lip_sources(state: _State, source: Tensor) -> Tensor:
+def lip_sources(state: State, source: Tensor) -> Tensor:
     """Where the photo shows teeth, the lips' edge is sampled a little away from them."""
     head = state.head
     points, width = head.landmarks_xy, float(np.linalg.norm(head.landmarks_xy[54] - head.landmarks_xy[48]))
@@ -82,7 +84,7 @@ def lip_sources(state: _State, source: Tensor) -> Tensor:
     return torch.as_tensor(out)
 
 
-def draw(state: _State, light: Floats) -> Floats:
+def draw(state: State, light: Floats) -> Floats:
     """Linear light with the inside of the mouth where it is seen."""
     if not state.mouth.any():
         return light
@@ -101,7 +103,7 @@ def _depth(mask: Mask, scale: float) -> Floats:
     return np.asarray(cv2.distanceTransform(mask.astype(np.uint8), cv2.DIST_L2, 5) / scale, np.float32)
 
 
-def _kept(state: _State, light: Floats) -> Floats:
+def _kept(state: State, light: Floats) -> Floats:
     """The photo's own mouth; its edge, which comes into sight, is filled and darkened."""
     import cv2
 
@@ -113,27 +115,28 @@ def _kept(state: _State, light: Floats) -> Floats:
     return np.where(lost[..., None], fill(light, seen) * dark[..., None], light).astype(np.float32)
 
 
-def _synthetic(state: _State, light: Floats) -> Floats:
+def _synthetic(state: State, light: Floats) -> Floats:
     """Teeth, tongue and dark, in the head's own axes (mm)."""
     import cv2
 
     head = state.head
     x, y = state.place[..., 0], state.place[..., 1]
     rest, now = head.landmarks.numpy(), head.mesh.landmarks(state.target.vertices).numpy()
-    upper_edge = rest[62, 1] - 1.6 + 0.004 * x**2
-    lower_edge = now[66, 1] + 2.4 - 0.004 * x**2
+    gap = float(now[61:64, 1].mean() - now[65:68, 1].mean())
+    upper_edge = rest[62, 1] - _DISPLAY + 0.004 * x**2
+    lower_edge = now[66, 1] + np.clip(_LOWER * (gap - _LOWER_FROM), -1.5, 3.0) - 0.004 * x**2
     middle = 0.5 * (now[62, 1] + now[66, 1])
     arc = np.sqrt(np.clip(1 - (x / _ARC) ** 2, 0, 1))
     up = smooth(y, upper_edge - 0.5, upper_edge + 0.5) * smooth(arc, 0.1, 0.35)
     low = (1 - smooth(y, lower_edge - 0.5, lower_edge + 0.5)) * smooth(arc, 0.15, 0.4) * (1 - up)
     gaps = [1 - 0.42 * _between(x, _TOOTH_UP, 0.0, 0.008), 1 - 0.42 * _between(x, _TOOTH_LOW, 2.7, 0.011)]
     gaps[0] = gaps[0] * (0.86 + 0.14 * smooth(upper_edge + _CROWN - y, 0.0, 2.5))  # darker towards the gums
-    teeth = head.teeth.colour * ((0.45 + 0.55 * arc) * (up * gaps[0] + 0.72 * low * gaps[1]))[..., None]
+    teeth = head.teeth.colour * ((0.30 + 0.70 * arc**1.5) * (up * gaps[0] + 0.72 * low * gaps[1]))[..., None]
     tongue = np.exp(-((x / 15.0) ** 4)) * (1 - smooth(y, middle - 1.0, middle + 5.0))
     flesh = head.light.skin * np.array([0.30, 0.13, 0.13], np.float32) * (0.22 + 0.78 * tongue[..., None])
     inward = _depth(state.mouth, head.scale)
     below = np.clip(now[62, 1] - y, 0, 30)
-    shadow = (0.62 + 0.38 * (1 - np.exp(-inward / 1.2))) * (0.75 + 0.25 * (1 - np.exp(-below / 3.0)))
+    shadow = (0.66 + 0.34 * (1 - np.exp(-inward / 0.9))) * (0.86 + 0.14 * (1 - np.exp(-below / 2.5)))
     colour = (flesh * (1 - np.clip(up + low, 0, 1))[..., None] + teeth) * shadow[..., None]
     colour = cv2.GaussianBlur(colour.astype(np.float32), (0, 0), max(0.8, 0.55 / head.native))
     soft = cv2.GaussianBlur(state.mouth.astype(np.float32), (0, 0), 1.3)[..., None] * state.face[..., None]

@@ -19,7 +19,7 @@ from lit_faces.core.facs import AU_INDEX
 from lit_faces.photohead.layers import smooth
 
 if TYPE_CHECKING:
-    from lit_faces.photohead.head import _State
+    from lit_faces.photohead.drawing import State
 
 Floats = NDArray[np.float32]
 Mask = NDArray[np.bool_]
@@ -68,7 +68,7 @@ def measure(landmarks: Floats) -> list[Eye]:
     return eyes
 
 
-def closing(state: _State) -> tuple[float, float]:
+def closing(state: State) -> tuple[float, float]:
     """How far the right and the left eye close beyond the photo's own closing, 0..1."""
     own = float(state.head.fit.au[AU_INDEX[43]])
     return tuple(  # type: ignore[return-value]
@@ -76,7 +76,7 @@ def closing(state: _State) -> tuple[float, float]:
     )
 
 
-def sources(state: _State, source: Tensor) -> Tensor:
+def sources(state: State, source: Tensor) -> Tensor:
     """Pixels of the photo (V, 2) that vertices show, with the lids' skin stretched."""
     closed = closing(state)
     if max(closed) <= 0:
@@ -112,7 +112,7 @@ def sources(state: _State, source: Tensor) -> Tensor:
     return torch.as_tensor(out)
 
 
-def _zone(state: _State) -> Mask:
+def _zone(state: State) -> Mask:
     """Pixels of the result on closing lids."""
     import cv2
 
@@ -131,14 +131,14 @@ def _zone(state: _State) -> Mask:
     return zone > 0
 
 
-def stretched(state: _State) -> Mask:
+def stretched(state: State) -> Mask:
     """Where the skin of lids is stretched: it counts as seen."""
     if max(closing(state)) <= 0:
         return np.zeros_like(state.face)
     return state.is_skin & _zone(state)
 
 
-def evened(state: _State, ratio: Floats) -> Floats:
+def evened(state: State, ratio: Floats) -> Floats:
     """The ratio of lights on closing lids: held back, and dimmer, for skin from below the brow shines."""
     import cv2
 
@@ -149,7 +149,7 @@ def evened(state: _State, ratio: Floats) -> Floats:
     return (ratio + zone * (np.clip(ratio, *_RATIO) * (1 - _LID_SHADE * closed) - ratio)).astype(np.float32)
 
 
-def lash_line(state: _State, picture: Floats) -> Floats:
+def lash_line(state: State, picture: Floats) -> Floats:
     """Lashes along lids that meet."""
     import cv2
 

@@ -17,7 +17,8 @@ from lit_faces.photohead.layers import LINEAR, sample
 from lit_faces.photohead.light import Light
 
 if TYPE_CHECKING:
-    from lit_faces.photohead.head import PhotoHead, _State
+    from lit_faces.photohead.drawing import State
+    from lit_faces.photohead.head import PhotoHead
 
 Floats = NDArray[np.float32]
 Mask = NDArray[np.bool_]
@@ -113,7 +114,7 @@ def _in_one_piece(person: Mask, face: Mask) -> Mask:
     return np.asarray(binary_fill_holes(np.isin(parts, kept[kept > 0])), bool)
 
 
-def placed(state: _State, picture: Floats) -> Floats:
+def placed(state: State, picture: Floats) -> Floats:
     """The picture before another background."""
     import cv2
 

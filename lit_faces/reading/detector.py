@@ -22,13 +22,15 @@ from lit_faces.core.devices import device_of
 from lit_faces.core.facs import AU_KEYS, EMOTIONS
 from lit_faces.core.landmarks import FaceAnalyser
 from lit_faces.core.pictures import load_picture
+from lit_faces.persons.calibration import person_detector
 from lit_faces.reading.network import CropReader
 from lit_faces.reading.pipeline import Part, Patch, photo_part, read_parts, read_video
 from lit_faces.reading.rows import FaceRow, columns, typed_cells
 from lit_faces.reading.sources import find_jobs, video_shots
 from lit_faces.reading.tracking import FaceTracker
 from lit_faces.reading.zero import zero_of_file
-from lit_faces.tasks.au_detector import AUDetector, load_detector
+from lit_faces.tasks.au_detector import AUDetector
+from lit_faces.tasks.black_box import BlackBox, FaceReader, open_detector
 
 if TYPE_CHECKING:
     import pandas
@@ -108,17 +110,21 @@ class Detector:
     """A detector, and all that it takes to get from a picture to its faces.
 
     Args:
-        detector: ``generic``, a personal folder, weights, or an :class:`AUDetector`.
+        detector: ``generic``, a personal folder, weights, a class path of your own (:mod:`lit_faces.tasks.black_box`),
+            or a detector that is made already.
         accelerator: ``auto``, ``cpu`` or ``gpu``.
 
     Raises:
         FileNotFoundError, ValueError: no such detector.
     """
 
-    def __init__(self, detector: str | Path | AUDetector = "generic", accelerator: str = "auto") -> None:
-        self.network = detector if isinstance(detector, AUDetector) else load_detector(detector)
+    def __init__(self, detector: str | Path | AUDetector | BlackBox = "generic", accelerator: str = "auto") -> None:
+        made = isinstance(detector, AUDetector | BlackBox)
+        self.network: FaceReader = (
+            detector if isinstance(detector, AUDetector | BlackBox) else person_detector(detector)
+        )
         self.network.to(device_of(accelerator))
-        self.name = "AUDetector" if isinstance(detector, AUDetector) else str(detector)
+        self.name = type(detector).__name__ if made else str(detector)
         self.analyser = FaceAnalyser()
         self._reader = CropReader(self.network, compiled=False)
 
@@ -172,7 +178,7 @@ class Detector:
         return rows
 
     def _part(self, picture: np.ndarray, name: str, number: int) -> Part:
-        part = photo_part(picture, name, number, self.network.size, self.analyser)
+        part = photo_part(picture, name, number, self.network, self.analyser)
         read_parts([part], self._reader)
         for row in part.rows:
             row.frame = number
@@ -180,7 +186,7 @@ class Detector:
 
 
 def read_zero(
-    word: str, detector: AUDetector, analyser: FaceAnalyser
+    word: str, detector: FaceReader, analyser: FaceAnalyser
 ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None] | None:
     """What ``--zero`` names: the zero float32 (19,), and of a photo the face's embedding; None for none and auto.
 
@@ -194,7 +200,7 @@ def read_zero(
     if path.suffix.lower() == ".json":
         return zero_of_file(path), None
     picture = load_picture(path)
-    part = photo_part(picture, path.name, 0, detector.size, analyser)
+    part = photo_part(picture, path.name, 0, detector, analyser)
     faces = [row for row in read_parts([part], CropReader(detector, compiled=False))[0].rows if row.success]
     if len(faces) != 1:
         raise ValueError(f"--zero {path}: {len(faces) or 'no'} faces found, one resting face is needed; crop it")
@@ -203,7 +209,7 @@ def read_zero(
 
 def resting_zero(word: str, detector: str) -> NDArray[np.float32] | None:
     """The zero alone, of a detector by its name; raises as :func:`read_zero`."""
-    found = None if word == "none" else read_zero(word, load_detector(detector), FaceAnalyser())
+    found = None if word == "none" else read_zero(word, open_detector(detector), FaceAnalyser())
     return None if found is None else found[0]
 
 

@@ -8,6 +8,7 @@ convolutions, it asks once a batch.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +16,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from lit_faces.tasks.au_detector import AUDetector, Reading
+from lit_faces.persons.gate import Gate
+from lit_faces.tasks.au_detector import AUDetector
+from lit_faces.tasks.black_box import FaceReader
+from lit_faces.tasks.measured import Reading
 
 _SAME = 1e-3  # largest difference to the detector itself that is let through; 1e-5 is usual
 
@@ -35,55 +39,60 @@ class CropReadings:
     expression: NDArray[np.float32] | None
 
     @classmethod
-    def of(cls, reading: Reading, detector: AUDetector) -> CropReadings:
+    def of(cls, reading: Reading, detector: FaceReader | Gate) -> CropReadings:
         """On the CPU, as arrays."""
         expression = None if reading.expression is None else reading.expression.softmax(1).cpu().numpy()
         return cls(reading.intensity.cpu().numpy(), detector.occurs(reading).cpu().numpy(), expression)
 
 
 class CropReader:
-    """Reads crops as a detector does.
+    """Reads crops as a detector does, or as a gate does: each face as its own person's.
 
     Args:
         detector: whose readings.
-        compiled: worth it from a few hundred crops on; only where the detector runs on the CPU, and only if what
+        compiled: worth it from a few hundred crops on; only where our own detector runs on the CPU, and only if what
             is compiled reads as the detector does.
     """
 
-    def __init__(self, detector: AUDetector, compiled: bool = True) -> None:
+    def __init__(self, detector: FaceReader | Gate, compiled: bool = True) -> None:
         self.detector = detector
-        self._heads: torch.jit.ScriptModule | None = None
-        if compiled and detector.device.type == "cpu":
-            self._heads = _compiled(detector)
+        self._backbone: torch.jit.ScriptModule | None = None
+        if compiled and isinstance(detector, AUDetector) and detector.device.type == "cpu":
+            self._backbone = _compiled(detector)
 
     @torch.inference_mode()
-    def __call__(self, crops: Tensor) -> CropReadings:
-        """Read crops uint8 (B, 3, S, S)."""
-        if self._heads is None:
-            return CropReadings.of(self.detector.predict(crops), self.detector)
-        return CropReadings.of(_read(self.detector, self._heads, crops), self.detector)
+    def __call__(self, crops: Tensor, names: Sequence[str] = ()) -> CropReadings:
+        """Read crops uint8 (B, 3, S, S).
+
+        Args:
+            crops: the faces.
+            names: whose they are, where there is a gate.
+        """
+        detector = self.detector
+        if isinstance(detector, Gate):
+            return CropReadings.of(detector.predict_as(crops, names), detector)
+        if self._backbone is None or not isinstance(detector, AUDetector):
+            return CropReadings.of(detector.predict(crops), detector)
+        return CropReadings.of(_read(detector, self._backbone, crops), detector)
 
 
-class _Heads(nn.Module):
-    """Backbone and heads: crops uint8 (B, 3, S, S) to what the heads say; empty where there is no such head."""
+class _Backbone(nn.Module):
+    """Crops uint8 (B, 3, S, S) to features (B, D)."""
 
     def __init__(self, detector: AUDetector) -> None:
         super().__init__()
-        self.backbone, self.head = detector.backbone, detector.head
-        self.occurrence, self.expression = detector.occurrence, detector.expression
+        self.backbone = detector.backbone
 
-    def forward(self, crops: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """B crops to intensities (B, 19), not calibrated, and two logits, (B, 19) and (B, 8)."""
-        features = self.backbone(crops.float() / 127.5 - 1.0)
-        none = crops.new_zeros(0, dtype=torch.float32)
-        occurrence = none if self.occurrence is None else self.occurrence(features)
-        return self.head(features), occurrence, none if self.expression is None else self.expression(features)
+    def forward(self, crops: Tensor) -> Tensor:
+        """B crops to their features."""
+        features: Tensor = self.backbone(crops.float() / 127.5 - 1.0)
+        return features
 
 
-def _read(detector: AUDetector, heads: torch.jit.ScriptModule, crops: Tensor) -> Reading:
-    intensity, *others = heads(crops)
-    occurrence, expression = (one if one.numel() else None for one in others)
-    return Reading(detector.calibration(intensity), occurrence, expression)
+def _read(detector: AUDetector, backbone: torch.jit.ScriptModule, crops: Tensor) -> Reading:
+    reading = detector.reading_beside(backbone(crops))
+    reading.intensity = detector.calibration(reading.intensity)
+    return reading
 
 
 def _compiled(detector: AUDetector) -> torch.jit.ScriptModule | None:
@@ -95,12 +104,12 @@ def _compiled(detector: AUDetector) -> torch.jit.ScriptModule | None:
     try:
         with warnings.catch_warnings(), torch.inference_mode():
             warnings.simplefilter("ignore")  # of torch about its own compiler
-            heads = torch.jit.freeze(torch.jit.trace(_Heads(detector).eval(), crops[:2], check_trace=False))
-            theirs, ours = detector.predict(crops), _read(detector, heads, crops)
+            backbone = torch.jit.freeze(torch.jit.trace(_Backbone(detector).eval(), crops[:2], check_trace=False))
+            theirs, ours = detector.predict(crops), _read(detector, backbone, crops)
     except (RuntimeError, ValueError, AttributeError, TypeError):  # a backbone that cannot be traced
         return None
     finally:
         detector.train(training)
     pairs = [(one, other) for one, other in zip(vars(theirs).values(), vars(ours).values()) if one is not None]
     same = all(other is not None and torch.allclose(one, other, atol=_SAME) for one, other in pairs)
-    return heads if same else None
+    return backbone if same else None

@@ -49,6 +49,10 @@ class People:
             self.means[who] = ((self.means[who] * count + face) / (count + 1)).astype(np.float32)
             self.counts[who] = count + 1
 
+    def face(self, who: int) -> NDArray[np.float32]:
+        """The mean embedding of a person, float32 (128,)."""
+        return self.means[who]
+
     def distances(self, face: NDArray[np.float32]) -> list[float]:
         """From an embedding to everybody."""
         return [float(np.linalg.norm(mean - face)) for mean in self.means]

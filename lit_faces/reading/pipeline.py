@@ -8,6 +8,7 @@ Queues are short, so that memory does not grow with the length of a video.
 from __future__ import annotations
 
 import collections
+import functools
 import math
 import queue
 import threading
@@ -26,13 +27,14 @@ from lit_faces.core.alignment import align_crop
 from lit_faces.core.landmarks import FaceAnalyser
 from lit_faces.core.photos import sure_faces
 from lit_faces.core.pictures import load_picture
+from lit_faces.persons.gate import NOBODY, Gate
 from lit_faces.reading.network import CropReader
 from lit_faces.reading.pose import head_pose
 from lit_faces.reading.refining import box_of, corners_of, frame_of, refine
 from lit_faces.reading.rows import FaceRow
 from lit_faces.reading.sources import Shot
 from lit_faces.reading.tracking import FaceTracker
-from lit_faces.tasks.au_detector import AUDetector
+from lit_faces.tasks.black_box import FaceReader
 
 BATCH = 16  # crops that the network reads at once
 _BATCHES = 2  # that may wait for it
@@ -48,10 +50,12 @@ class Patch:
     Attributes:
         image: uint8 (H, W, 3), or a crop (3, S, S) as a tensor.
         points: landmarks in it, float32 (68, 2); nothing of a crop.
+        who: whose it is, where that is known.
     """
 
     image: NDArray[np.uint8] | Tensor
     points: NDArray[np.float32] | None = None
+    who: str = NOBODY
 
     @classmethod
     def of(cls, picture: NDArray[np.uint8], points: NDArray[np.float32], size: int) -> Patch:
@@ -91,7 +95,7 @@ class Part:
 
 
 def read_video(
-    shots: Iterable[Shot], name: str, detector: AUDetector, tracker: FaceTracker, batch: int = BATCH
+    shots: Iterable[Shot], name: str, detector: FaceReader | Gate, tracker: FaceTracker, batch: int = BATCH
 ) -> Iterator[Part]:
     """The rows of all frames, in order.
 
@@ -110,16 +114,16 @@ def read_video(
                 tracker.lose()
                 part = Part(shot.number, shot.seconds, [FaceRow(name, shot.number, shot.seconds)])
             else:
-                part = _faces(shot, name, tracker, detector.size)
+                part = _faces(shot, name, tracker, detector)
             if count % _SNAPSHOT == _SNAPSHOT - 1:
-                part.state = tracker.state()
+                part.state = {**tracker.state(), **(detector.state() if isinstance(detector, Gate) else {})}
             yield part
 
     yield from _read(parts(), reader, batch)
 
 
 def read_photos(
-    paths: Iterable[Path], detector: AUDetector, analyser: FaceAnalyser, batch: int = BATCH, first: int = 0
+    paths: Iterable[Path], detector: FaceReader | Gate, analyser: FaceAnalyser, batch: int = BATCH, first: int = 0
 ) -> Iterator[Part]:
     """The rows of photos, in order; faces from left to right. What cannot be read has a row, and says why.
 
@@ -138,30 +142,36 @@ def read_photos(
             except (OSError, ValueError) as error:
                 yield Part(number, 0.0, [FaceRow(path.name, 0, 0.0)], {}, str(error))
             else:
-                yield photo_part(picture, path.name, number, detector.size, analyser)
+                yield photo_part(picture, path.name, number, detector, analyser)
 
     yield from _read(parts(), CropReader(detector, compiled=False), batch)
 
 
-def photo_part(picture: NDArray[np.uint8], name: str, number: int, size: int, analyser: FaceAnalyser) -> Part:
+def photo_part(
+    picture: NDArray[np.uint8], name: str, number: int, detector: FaceReader | Gate, analyser: FaceAnalyser
+) -> Part:
     """The faces of one picture, uint8 (H, W, 3), from left to right, not yet read."""
     part = Part(number, 0.0, [], {})
     for who, box in enumerate(sure_faces(analyser.detect(picture))):
         points = refine(picture, corners_of(box), analyser)
-        _add_face(part, picture, FaceRow(name, 0, 0.0, person=who), points, box.score, size)
+        _add_face(part, picture, FaceRow(name, 0, 0.0, person=who), points, box.score, detector.size)
+        if isinstance(detector, Gate):
+            part.faces[-1].who = detector.name_of(functools.partial(analyser.embedding, picture, points))
     if not part.rows:
         part.rows.append(FaceRow(name, 0, 0.0, picture.shape[1], picture.shape[0]))
     return part
 
 
-def _faces(shot: Shot, name: str, tracker: FaceTracker, size: int) -> Part:
+def _faces(shot: Shot, name: str, tracker: FaceTracker, detector: FaceReader | Gate) -> Part:
     part = Part(shot.number, shot.seconds, [])
     picture = shot.picture
     if picture is None:
         return part
     for track in tracker.see(picture, shot.seconds):
         row = FaceRow(name, shot.number, shot.seconds, person=track.person)
-        _add_face(part, picture, row, track.points, track.score, size)
+        _add_face(part, picture, row, track.points, track.score, detector.size)
+        if isinstance(detector, Gate):  # who a track is was asked when it came: that embedding serves here, too
+            part.faces[-1].who = detector.who(track.person, functools.partial(tracker.people.face, track.person))
     if not part.rows:
         part.rows.append(FaceRow(name, shot.number, shot.seconds, picture.shape[1], picture.shape[0]))
     return part
@@ -206,7 +216,7 @@ def read_parts(parts: list[Part], reader: CropReader) -> list[Part]:
     rows = [row for part in parts for row in part.rows if row.success]
     crops = [face.crop(reader.detector.size) for part in parts for face in part.faces]
     if crops:
-        found = reader(torch.stack(crops))
+        found = reader(torch.stack(crops), [face.who for part in parts for face in part.faces])
         for number, row in enumerate(rows):
             row.pose = head_pose(row.landmarks)
             row.intensity, row.present = found.intensity[number], found.present[number]

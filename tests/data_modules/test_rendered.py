@@ -336,3 +336,20 @@ def _fill(folder: Path, results) -> None:
     torch.set_num_threads(1)
     faces(folder)
     results.put(sum(FakeRenderer.calls))
+
+
+def test_people_stand_together_at_rest_first_and_in_other_scenes(tmp_path):
+    module = RenderedFaces(
+        mode="people", size=32, train_subjects=3, val_subjects=1, test_subjects=1, scenes=2, frames=2, eval_frames=2,
+        together=3, batch_size=6, cache_dir=str(tmp_path),
+    )  # fmt: skip
+    module.setup("fit")
+    batch = module.train_set.__getitems__(range(40, 52))
+    groups = [batch.subject[k : k + 3] for k in range(0, 12, 3)]
+    assert all(len(set(group)) == 1 for group in groups) and len(set(batch.subject)) > 1
+    levels = batch.au_intensity.nan_to_num(0).sum(1)
+    assert (levels[0::3] == 0).float().mean() >= 0.5 and (levels[1::3] > 0).any()
+    again = module.train_set.__getitems__(range(40, 52))
+    assert torch.equal(again.image, batch.image)
+    with pytest.raises(ValueError, match="together"):
+        RenderedFaces(mode="people", together=4, batch_size=6)

@@ -11,18 +11,21 @@ from PIL import Image
 from lit_faces.calibrate import main
 from lit_faces.core.facs import AU_INDEX, AU_KEYS, NUM_AUS
 from lit_faces.core.landmarks import FaceAnalyser
+from lit_faces.models.adapters import detector_code
 from lit_faces.persons.calibration import (
     CalibrateOptions,
     calibrate,
     hidden_at_rest,
+    person_detector,
     person_reader,
     reader_code,
     resting,
     smile_shape,
 )
+from lit_faces.persons.reference import REFERENCE_FILE, PersonReferences
 from lit_faces.persons.zero import Zero
 from lit_faces.rendering.renderer import FaceRenderer
-from lit_faces.tasks.au_detector import AUDetector
+from lit_faces.tasks.au_detector import AUDetector, load_detector
 
 
 @pytest.fixture(scope="module")
@@ -157,3 +160,30 @@ def test_the_folders_own_detector_is_meant(photo: Path, detector: Path, analyser
     (tmp_path / "detector.safetensors").write_bytes(detector.read_bytes())
     zero = calibrate([photo], replace(CalibrateOptions(), source_au="neutral"), tmp_path, analyser).zero
     assert zero.reader == reader_code(str(detector))
+
+
+def test_a_detector_with_a_reference_head_remembers_the_photo(
+    photo: Path, faces, analyser, tmp_path: Path, capsys
+) -> None:
+    torch.manual_seed(0)
+    made = AUDetector("aligned_face_small", size=32, reference_head=True, export=False)
+    torch.nn.init.normal_(made.reference.shift.weight, std=0.2)
+    weights, out = made.export_weights(tmp_path / "weights" / "looks.safetensors"), tmp_path / "anna"
+    assert main([str(photo), "--out", str(out), "--detector", str(weights)]) == 0
+    assert "1 picture of the person" in capsys.readouterr().out
+    alone, beside = load_detector(weights), person_detector(weights, out)
+    assert (out / REFERENCE_FILE).stat().st_size < 8000 and beside.references is not None
+    assert (alone.predict_au(faces.image) - beside.predict_au(faces.image)).abs().max() > 0.01
+    assert person_reader(out, str(weights)).zero is None  # references stand in the place of the zero
+    shown = PersonReferences.load(out, detector_code(alone)).references.intensity
+    assert shown.eq(0).all()  # at rest, as landmarks say
+    other = tmp_path / "other.png"
+    Image.open(photo).rotate(5).save(other)
+    calibrate([other, other], CalibrateOptions(str(weights)), out, analyser)
+    assert len(person_detector(weights, out).references) == 2
+    with pytest.raises(ValueError, match="another detector"):
+        PersonReferences.load(out, "0123456789ab")
+    (out / REFERENCE_FILE).write_bytes((out / REFERENCE_FILE).read_bytes()[:-20])
+    with pytest.raises(ValueError, match=REFERENCE_FILE):
+        person_detector(weights, out)
+    assert main(["--undo", "--out", str(out)]) == 0 and not (out / REFERENCE_FILE).exists()

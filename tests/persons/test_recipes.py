@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from lit_faces.core.sample import joined
+from lit_faces.models.adapters import Delta, fold_in
 from lit_faces.persons.methods import BY_GRADIENT, METHODS
-from lit_faces.persons.recipes import Recipe, learn_person
+from lit_faces.persons.recipes import OnDelta, Recipe, learn_delta, learn_person
 from lit_faces.tasks.au_detector import AUDetector
 from lit_faces.tasks.personal import PersonalHead
 
@@ -49,7 +50,7 @@ def moved(before, after):
     }
 
 
-@pytest.mark.parametrize("method", BY_GRADIENT)
+@pytest.mark.parametrize("method", [name for name in BY_GRADIENT if METHODS[name].trains != "delta"])
 def test_every_method_learns_and_leaves_the_old_detector_alone(method, detector, faces):
     before = copy.deepcopy(detector)
     memory, penalty = Shelf(faces(5, 9)), consolidated(method, detector, faces)
@@ -62,6 +63,37 @@ def test_every_method_learns_and_leaves_the_old_detector_alone(method, detector,
     for name, buffer in before.named_buffers():
         if "running" in name:
             assert torch.equal(buffer, dict(after.named_buffers())[name])  # a few faces must not move the statistics
+
+
+@pytest.mark.parametrize("method", ["delta", "delta_alone", "delta_ewc_replay"])
+def test_a_delta_is_learnt_beside_the_detector(method, detector, faces):
+    before = copy.deepcopy(detector)
+    memory, penalty = Shelf(faces(5, 9)), consolidated(method, detector, faces)
+    delta = learn_delta(detector, faces(7, 1), METHODS[method], RECIPE, memory, penalty)
+    assert moved(before, detector) == set()
+    assert all(bool(up.any()) for up in delta.up.values())
+    assert memory.asked == ([4] * 8 if METHODS[method].replay else [])
+
+
+def test_a_penalty_is_felt_by_a_delta_as_by_the_weights_that_it_changes(detector, faces):
+    penalty = consolidated("ewc", detector, faces)
+    delta = Delta.fresh(detector, rank=2)
+    for up in delta.up.values():
+        up.data.normal_(generator=torch.Generator().manual_seed(1))
+    other = copy.deepcopy(detector)
+    fold_in(other, delta)
+    felt = OnDelta(penalty, delta)
+    torch.testing.assert_close(felt.penalty(detector), penalty.penalty(other), rtol=1e-4, atol=0)
+    felt.gradient_(detector)
+    assert all(bool(parameter.grad.any()) for parameter in delta.up.values())
+    held = learn_delta(detector, faces(7, 1), METHODS["delta_ewc_replay"], RECIPE, Shelf(faces(5, 9)), penalty)
+    penalty.strength = 1e6
+    firm = learn_delta(detector, faces(7, 1), METHODS["delta_ewc_replay"], RECIPE, Shelf(faces(5, 9)), penalty)
+
+    def size(one):
+        return sum(float(change.square().sum()) for change in one.changes().values())
+
+    assert size(firm) < 0.5 * size(held)
 
 
 def test_the_same_seed_gives_the_same_person(detector, faces):
@@ -86,7 +118,8 @@ def test_a_penalty_holds_what_it_is_told_to(detector, faces):
     ("method", "words"),
     [
         ("magic", "unknown method magic"),
-        ("neutral", "is no training"),
+        ("neutral", "leaves the detector as it is"),
+        ("delta", "leaves the detector as it is"),
         ("replay", "needs a memory"),
         ("ewc", "needs a penalty that was consolidated"),
     ],

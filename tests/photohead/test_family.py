@@ -121,3 +121,14 @@ def test_a_folder_without_a_face_and_no_folder_are_said(tmp_path, capsys):
     ):
         assert render.main(["set", "--head", head, "--n", "1", "--out", str(tmp_path / "out")]) == 2
         assert message in capsys.readouterr().err
+
+
+def test_eyes_look_as_the_frames_say(renderer):
+    from lit_faces.rendering.sampler import sample_frames, sample_people, sample_scenes
+
+    who, frame = torch.zeros(2, dtype=torch.int64), torch.tensor([3, 4])
+    drawn = sample_frames(3, who, frame, (), 10.0)
+    drawn.gaze = torch.tensor([[9.0, 3.0], [-80.0, 0.0]])
+    _, _, made = renderer.head.paint(who, sample_people(3, who), sample_scenes(3, who, frame), drawn)
+    assert torch.allclose(made.gaze[0], drawn.gaze[0], atol=0.1)
+    assert made.gaze[1, 0] == pytest.approx(-30.0, abs=0.1)  # as far as eyes turn, and labelled as drawn

@@ -160,7 +160,7 @@ def test_mirrored_reading_is_symmetric(faces):
 
 
 def test_expression_figures_leave_out_what_nobody_showed() -> None:
-    from lit_faces.tasks.au_detector import expression_figures
+    from lit_faces.tasks.measured import expression_figures
 
     confusion = torch.zeros(8, 8)
     confusion[0, 0], confusion[0, 1], confusion[1, 1] = 3, 1, 4
@@ -213,3 +213,30 @@ def test_the_card_tells_the_whole_history(tmp_path, frame_loader):
     card = load_weights(tmp_path / "second" / WEIGHTS_FILE)[1]
     assert card["seen"] == [{"what": "second"}] and card["began_from"]["seen"] == [{"what": "first"}]
     assert card["began_from"]["weights"].startswith("weights-") and "tmp" not in str(card["began_from"])
+
+
+def test_a_fresh_reference_head_reads_as_without_and_is_kept_in_the_file(tmp_path, faces):
+    task = build(occurrence_head=True, expression_head=True, weight_occurrence=1.0, reference_head=True).eval()
+    images = faces(3, 0).image
+    alone = task.predict(images)
+    task.set_references(task.make_references(images[:2]))
+    assert torch.equal(task.predict(images).intensity, alone.intensity)
+    with torch.no_grad():
+        task.reference.shift.bias.fill_(0.5)
+    beside = task.predict(images)
+    assert (beside.intensity > alone.intensity).all()
+    assert torch.allclose(beside.expression - alone.expression, torch.full_like(alone.expression, 0.5), atol=1e-4)
+    again = load_detector(task.export_weights(tmp_path / "d.safetensors", half=False))
+    assert torch.allclose(again.predict(images).intensity, alone.intensity, atol=1e-5)
+    again.set_references(again.make_references(images[:2]))
+    assert torch.allclose(again.predict(images).intensity, beside.intensity, atol=1e-5)
+
+
+def test_references_need_a_head_and_their_own_detector(faces):
+    with pytest.raises(ValueError, match="no reference head"):
+        build().make_references(faces(1, 0).image)
+    task = build(reference_head=True)
+    found = task.make_references(faces(1, 0).image)
+    found.features = found.features[:, :-1]
+    with pytest.raises(ValueError, match="features, this detector has"):
+        task.set_references(found)

@@ -1,0 +1,284 @@
+r"""A person as a small change of a shared detector: low rank on its last layers, 50 KB at most.
+
+::
+
+    W' = W + up @ down        up (out, r), down (r, in * kh * kw), for convolutions and linear layers near the output
+    g' = g + shift            for scales and shifts of the normalisation layers between them, and the head's bias
+
+``up`` and ``shift`` begin at zero: a fresh delta reads as the shared detector does, to the last bit. The layers are
+taken from the end of the network, the head first, as far as the budget goes; any ``nn.Conv2d`` and ``nn.Linear`` will
+do, so timm's networks work as our own.
+
+The shared weights are never written to. While a delta is *worn* the detector's parameters point at sums that were made
+beside them; afterwards they point where they did before, which is why nobody else can notice.
+
+    with worn(detector, delta): detector.predict(images)
+
+Layers after Hu et al., LoRA (2021); on convolutions as in Zhong et al. (2024).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from lit_faces.core.fields import field
+from lit_faces.core.weights import check_card, load_weights, save_weights
+
+DELTA_FILE = "delta.safetensors"
+MOST_BYTES = 50_000
+_NUMBERS = 23_500  # of two bytes each: names and card need the rest
+RANK = 4
+_KIND = "delta"
+_PARTS = ("up", "down", "shift")
+_ADAPTED = (nn.Conv2d, nn.Linear, nn.modules.batchnorm._BatchNorm, nn.LayerNorm, nn.GroupNorm)
+_PERSONAL = ("backbone.", "head.", "occurrence.", "expression.", "calibration.")
+
+
+def detector_code(detector: nn.Module) -> str:
+    """Twelve digits that name a detector by its weights, the same in memory and from its file (16-bit floats)."""
+    digest = hashlib.sha256()
+    for name, value in sorted(detector.state_dict().items()):
+        if name.startswith(_PERSONAL):
+            digest.update(f"{name}{tuple(value.shape)}".encode())
+            numbers = value.detach().cpu()
+            digest.update((numbers.half() if numbers.is_floating_point() else numbers).contiguous().numpy().tobytes())
+    return digest.hexdigest()[:12]
+
+
+class Delta(nn.Module):
+    """What a person changes in a detector; parameters by the name of what they change, dots as slashes.
+
+    Args:
+        detector: code of the shared detector, see :func:`detector_code`.
+
+    Attributes:
+        up: (out, r) each.
+        down: (r, inside) each, ``inside`` being what one output sees.
+        shift: of the shape of what it is added to; parameters and buffers.
+    """
+
+    def __init__(self, detector: str = "") -> None:
+        super().__init__()
+        self.detector = detector
+        self.up, self.down, self.shift = nn.ParameterDict(), nn.ParameterDict(), nn.ParameterDict()
+
+    @classmethod
+    def fresh(cls, detector: nn.Module, rank: int = RANK, seed: int = 0) -> Delta:
+        """A delta that changes nothing yet: the intensity head, then the last layers, as far as the budget goes.
+
+        Args:
+            detector: with ``backbone`` and ``head``.
+            rank: of each layer.
+            seed: of ``down``.
+
+        Raises:
+            ValueError: a rank below 1; the budget does not even hold the head.
+        """
+        if rank < 1:
+            raise ValueError(f"rank: expected 1 or more, got {rank}")
+        made = cls(detector_code(detector))
+        draws = torch.Generator().manual_seed(seed)
+        left = _NUMBERS
+        for name, layer in _layers_from_the_end(detector):
+            low_rank = isinstance(layer, nn.Conv2d | nn.Linear)
+            outputs, inside = layer.weight.shape[0], layer.weight[0].numel()
+            shifted = ["weight", "bias"] if not low_rank else ["bias"] if name.startswith("head") else []
+            shifted = [part for part in shifted if getattr(layer, part) is not None]
+            left -= low_rank * rank * (outputs + inside) + len(shifted) * outputs
+            if left < 0:
+                break
+            if low_rank:
+                key = f"{name}.weight".replace(".", "/")
+                made.up[key] = nn.Parameter(torch.zeros(outputs, rank))
+                made.down[key] = nn.Parameter(torch.randn(rank, inside, generator=draws) / inside**0.5)
+            for part in shifted:
+                made.shift[f"{name}.{part}".replace(".", "/")] = nn.Parameter(torch.zeros(outputs))
+        if not made.up:
+            raise ValueError(f"rank {rank}: one layer already needs more than {MOST_BYTES} bytes; choose a lower one")
+        return made
+
+    def lowered(self, offset: Tensor) -> Delta:
+        """This delta with a person's zero folded in: ``offset`` (A,) is taken off the calibrated intensities."""
+        key = "calibration/shift"
+        before = self.shift[key] if key in self.shift else torch.zeros(len(offset))
+        self.shift[key] = nn.Parameter((before - offset.to(before)).detach(), requires_grad=False)
+        return self
+
+    def changes(self) -> dict[str, Tensor]:
+        """What is added, by the name of the parameter (or buffer), with a graph; flat where it is of low rank."""
+        low_rank = {key: self.up[key] @ self.down[key] for key in self.up}
+        return {key.replace("/", "."): value for key, value in [*low_rank.items(), *self.shift.items()]}
+
+    @property
+    def numbers(self) -> int:
+        """How many there are."""
+        return sum(parameter.numel() for parameter in self.parameters())
+
+    # -- the file -----------------------------------------------------------------------------------------------------
+
+    def save(self, path: Path | str, more: Mapping[str, Tensor] | None = None, **card: Any) -> Path:
+        """Write it as 16-bit floats, whole or not at all; returns where.
+
+        Args:
+            path: by custom ``delta.safetensors``.
+            more: other tensors that shall lie in the file.
+            card: more for the card, JSON; never a name.
+
+        Raises:
+            ValueError: more than 50 KB.
+        """
+        if 2 * self.numbers > MOST_BYTES:
+            raise ValueError(f"{path}: {2 * self.numbers} bytes, a delta has {MOST_BYTES} at most: choose a lower rank")
+        state = {name: value.half() for name, value in {**self.state_dict(), **(more or {})}.items()}
+        save_weights(path, state, {"kind": _KIND, "detector": self.detector, **card})
+        return Path(path)
+
+    @classmethod
+    def load(cls, path: Path | str) -> Delta:
+        """A delta from its file.
+
+        Raises:
+            FileNotFoundError: no such file.
+            ValueError: damaged, or no delta.
+        """
+        return cls.of_card(*load_weights(path), path)
+
+    @classmethod
+    def of_card(cls, state: Mapping[str, Tensor], card: Mapping[str, Any], path: Path | str) -> Delta:
+        """A delta from what its file holds; raises as :meth:`load`."""
+        check_card(path, card, _KIND, "a person's delta", "make one with `adapt --method delta`")
+        return cls.of_state(state, field(card, "detector", str, path, minimum=1, maximum=64), str(path))
+
+    @classmethod
+    def of_state(cls, state: Mapping[str, Tensor], detector: str, where: str) -> Delta:
+        """A delta from its ``state_dict``.
+
+        Raises:
+            ValueError: names or shapes that are no delta's.
+        """
+        made = cls(detector)
+        for name, value in state.items():
+            part, _, key = name.partition(".")
+            if part not in _PARTS or not key or not value.is_floating_point() or not bool(value.isfinite().all()):
+                raise ValueError(f"{where}: {name[:80]}: is no part of a delta: damaged? Make it again")
+            getattr(made, part)[key] = nn.Parameter(value.detach().float(), requires_grad=False)
+        paired = made.up.keys() == made.down.keys()
+        if not paired or any(
+            up.dim() != 2 or made.down[key].dim() != 2 or up.shape[1] != made.down[key].shape[0]
+            for key, up in made.up.items()
+        ):
+            raise ValueError(f"{where}: the halves of its layers do not go together: damaged? Make it again")
+        return made
+
+    def check(self, detector: nn.Module, code: str | None = None, where: str = "delta") -> None:
+        """Refuse to be worn by another detector than the one it was learnt on.
+
+        Args:
+            detector: that is to wear it.
+            code: of it, where that is known already.
+            where: what the message begins with.
+
+        Raises:
+            ValueError: another detector; a layer that it does not have.
+        """
+        code = detector_code(detector) if code is None else code
+        if self.detector != code:
+            raise ValueError(
+                f"{where}: was learnt on the detector {self.detector}, not on {code}: a delta only fits its own; give "
+                "that one with --detector, or learn the person again"
+            )
+        own = {**dict(detector.named_parameters()), **dict(detector.named_buffers())}
+        for name, value in self.changes().items():
+            if name not in own or own[name].numel() != value.numel():
+                raise ValueError(f"{where}: the detector has no {name} of {value.numel()} numbers: damaged?")
+
+
+def _layers_from_the_end(detector: nn.Module) -> Iterator[tuple[str, Any]]:
+    """The intensity head, then the backbone's layers from its last: those with weights, and normalisation between."""
+    for part in ("head", "backbone"):
+        found = [
+            (f"{part}.{name}" if name else part, module)
+            for name, module in getattr(detector, part).named_modules()
+            if isinstance(module, _ADAPTED) and module.weight is not None
+        ]
+        yield from reversed(found)
+
+
+# -- wearing ----------------------------------------------------------------------------------------------------------
+
+
+@torch.no_grad()
+def folded(detector: nn.Module, delta: Delta) -> dict[str, Tensor]:
+    """The sums that a detector points at while it wears a delta, by name of the parameter or buffer."""
+    own = {**dict(detector.named_parameters()), **dict(detector.named_buffers())}
+    return {
+        name: own[name].detach() + change.detach().to(own[name]).view_as(own[name])
+        for name, change in delta.changes().items()
+    }
+
+
+@contextmanager
+def wearing(detector: nn.Module, sums: Mapping[str, Tensor]) -> Iterator[None]:
+    """Meanwhile a detector points at other weights (:func:`folded`); its own are not written to."""
+    own = {**dict(detector.named_parameters()), **dict(detector.named_buffers())}
+    before = {name: own[name].data for name in sums}
+    try:
+        for name, value in sums.items():
+            own[name].data = value
+        yield
+    finally:
+        for name, value in before.items():
+            own[name].data = value
+
+
+@contextmanager
+def worn(detector: nn.Module, delta: Delta | None) -> Iterator[None]:
+    """Meanwhile a detector reads as a person's; None: as it is."""
+    with wearing(detector, {} if delta is None else folded(detector, delta)):
+        yield
+
+
+def fold_in(detector: nn.Module, delta: Delta) -> None:
+    """Make a detector (a copy) the person's own for good."""
+    own = {**dict(detector.named_parameters()), **dict(detector.named_buffers())}
+    for name, value in folded(detector, delta).items():
+        own[name].data = value
+
+
+class _Added(nn.Module):
+    """A parameter, and what a delta adds to it: what torch's parametrisations call."""
+
+    def __init__(self, *factors: nn.Parameter) -> None:
+        super().__init__()
+        self.factors = nn.ParameterList(factors)
+
+    def forward(self, value: Tensor) -> Tensor:
+        """The sum, of the shape of ``value``."""
+        first, *rest = self.factors
+        return value + (first @ rest[0] if rest else first).view_as(value)
+
+
+@contextmanager
+def learning(detector: nn.Module, delta: Delta) -> Iterator[None]:
+    """Meanwhile the detector's forward goes through the delta, whose parameters alone are trainable."""
+    detector.requires_grad_(False)
+    places: list[tuple[nn.Module, str]] = []
+    try:
+        for key in [*delta.up, *delta.shift]:
+            path, _, name = key.replace("/", ".").rpartition(".")
+            module = detector.get_submodule(path)
+            factors = [delta.up[key], delta.down[key]] if key in delta.up else [delta.shift[key]]
+            parametrize.register_parametrization(module, name, _Added(*factors))
+            places.append((module, name))
+        yield
+    finally:
+        for module, name in places:
+            parametrize.remove_parametrizations(module, name, leave_parametrized=False)
