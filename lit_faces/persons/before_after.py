@@ -54,7 +54,8 @@ class OnSource:
         images = source.faces.image
         before, after = (load_detector(one).predict_au(images) for one in (first, last))
         less = zero.apply(before, AU_KEYS)
-        return cls(*(one.mean(0).float().numpy() for one in (before, less, after)), len(images))
+        means = [one.mean(0).float().numpy() for one in (before, less, after)]
+        return cls(means[0], means[1], means[2], len(images))
 
     def each(self) -> dict[str, NDArray[np.float32]]:
         """By when."""
