@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 
-from lit_faces.reading import network
 from lit_faces.reading.network import CropReader
 from lit_faces.tasks.au_detector import AUDetector, load_detector
 
@@ -23,9 +22,23 @@ def test_the_shipped_detector_is_compiled_and_reads_the_same():
         assert differences(compiled(CROPS[:count]), plain(CROPS[:count])) == pytest.approx([0, 0, 0], abs=1e-4)
 
 
-def test_a_backbone_that_cannot_be_compiled_is_read_as_it_is(monkeypatch):
+class Odd(torch.nn.Module):
+    """A backbone that does otherwise while it is traced."""
+
+    def __init__(self, backbone, refuses):
+        super().__init__()
+        self.backbone, self.refuses = backbone, refuses
+
+    def forward(self, image):
+        if torch.jit.is_tracing() and self.refuses:
+            raise RuntimeError("cannot be traced")
+        return self.backbone(image) + 5.0 * torch.jit.is_tracing()
+
+
+@pytest.mark.parametrize("refuses", [True, False])
+def test_a_backbone_that_cannot_be_compiled_is_read_as_it_is(refuses):
     detector = AUDetector("aligned_face_small", size=32)
-    monkeypatch.setattr(network, "_SAME", -1.0)
+    detector.backbone = Odd(detector.backbone, refuses)
     reader = CropReader(detector)
     assert reader._backbone is None
     found = reader(CROPS[..., :32, :32])

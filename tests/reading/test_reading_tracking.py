@@ -88,7 +88,7 @@ def test_a_face_whose_landmarks_are_vague_is_detected_anew(people, monkeypatch):
             return super().detect(image, upsample, retry)
 
     def vaguely(picture, points, analyser):
-        return Followed(points + 30, 0.05)
+        return Followed(points + 3, 0.05)
 
     monkeypatch.setattr(tracking, "follow", vaguely)
     analyser = Counting()
