@@ -51,14 +51,14 @@ class People:
         reader: ``MediaPipe`` or ``OpenFace``.
 
     Attributes:
-        names: subjects (n,).
+        names: as their files begin (n,), ``l014``.
         fold: int (n,).
         rest, smile: grades (n, 19), NaN = the reader has no such AU.
     """
 
     def __init__(self, root: Path, table: OutsideTable, reader: str) -> None:
         people = [one for one in by_person(FacesCCBY(root).portraits()) if one.neutral and one.smile]
-        self.names = np.array([one.any.subject for one in people])
+        self.names = np.array([one.neutral.path.stem.partition("_")[0] for one in people if one.neutral])
         self.fold = np.array([one.any.fold for one in people])
         read = table.mediapipe if reader == "MediaPipe" else table.openface
         self.rest = read([one.neutral.path.name for one in people if one.neutral]).grade
@@ -159,6 +159,8 @@ def by_set(people: People, folder: Path, reader: str) -> None:
             before[k].append(given)
             said = line(torch.from_numpy(np.nan_to_num(given)).float()[None])[0].numpy()
             after[k].append(np.where(np.isfinite(given), said, np.nan))
+    if not rows:
+        raise ValueError(f"{folder}: nobody of its asked.csv is among the people with two photographs")
     names = people.names[rows]
     print(f"\n{len(rows)} people, a line an AU from {len(asked) // max(1, len(rows))} generated pictures each\n")
     print("| false readings | before | after |\n|---|---|---|")

@@ -3,7 +3,7 @@ r"""A person as a small change of a shared detector: low rank on its last layers
 ::
 
     W' = W + up @ down        up (out, r), down (r, in * kh * kw), for convolutions and linear layers near the output
-    g' = g + shift            for scales and shifts of the normalisation layers between them, and the head's bias
+    b' = b + shift            for the intensity head
 
 ``up`` and ``shift`` begin at zero: a fresh delta reads as the shared detector does, to the last bit. The layers are
 taken from the end of the network, the head first, as far as the budget goes; any ``nn.Conv2d`` and ``nn.Linear`` will
@@ -34,11 +34,10 @@ from lit_faces.core.weights import check_card, load_weights, save_weights
 
 DELTA_FILE = "delta.safetensors"
 MOST_BYTES = 50_000
-_NUMBERS = 23_500  # of two bytes each: names and card need the rest
-RANK = 4
+_CARD, _HEADING = 3_000, 75  # bytes: of card and zero; of a tensor's entry in the file's header, beside its name
+RANK = 2  # 50 KB hold the last six layers of ours at rank 4, nearly all at rank 2: better on validation people
 _KIND = "delta"
 _PARTS = ("up", "down", "shift")
-_ADAPTED = (nn.Conv2d, nn.Linear, nn.modules.batchnorm._BatchNorm, nn.LayerNorm, nn.GroupNorm)
 _PERSONAL = ("backbone.", "head.", "occurrence.", "expression.", "calibration.")
 
 
@@ -72,7 +71,7 @@ class Delta(nn.Module):
 
     @classmethod
     def fresh(cls, detector: nn.Module, rank: int = RANK, seed: int = 0) -> Delta:
-        """A delta that changes nothing yet: the intensity head, then the last layers, as far as the budget goes.
+        """A delta that changes nothing yet: the intensity head, and as many of the last layers as the budget holds.
 
         Args:
             detector: with ``backbone`` and ``head``.
@@ -86,21 +85,18 @@ class Delta(nn.Module):
             raise ValueError(f"rank: expected 1 or more, got {rank}")
         made = cls(detector_code(detector))
         draws = torch.Generator().manual_seed(seed)
-        left = _NUMBERS
+        left = MOST_BYTES - _CARD
         for name, layer in _layers_from_the_end(detector):
-            low_rank = isinstance(layer, nn.Conv2d | nn.Linear)
             outputs, inside = layer.weight.shape[0], layer.weight[0].numel()
-            shifted = ["weight", "bias"] if not low_rank else ["bias"] if name.startswith("head") else []
-            shifted = [part for part in shifted if getattr(layer, part) is not None]
-            left -= low_rank * rank * (outputs + inside) + len(shifted) * outputs
+            biased = name.startswith("head.") and layer.bias is not None
+            key = f"{name}.weight".replace(".", "/")
+            left -= 2 * (rank * (outputs + inside) + biased * outputs) + (2 + biased) * (len(key) + _HEADING)
             if left < 0:
                 break
-            if low_rank:
-                key = f"{name}.weight".replace(".", "/")
-                made.up[key] = nn.Parameter(torch.zeros(outputs, rank))
-                made.down[key] = nn.Parameter(torch.randn(rank, inside, generator=draws) / inside**0.5)
-            for part in shifted:
-                made.shift[f"{name}.{part}".replace(".", "/")] = nn.Parameter(torch.zeros(outputs))
+            made.up[key] = nn.Parameter(torch.zeros(outputs, rank))
+            made.down[key] = nn.Parameter(torch.randn(rank, inside, generator=draws) / inside**0.5)
+            if biased:
+                made.shift[f"{name}.bias".replace(".", "/")] = nn.Parameter(torch.zeros(outputs))
         if not made.up:
             raise ValueError(f"rank {rank}: one layer already needs more than {MOST_BYTES} bytes; choose a lower one")
         return made
@@ -135,9 +131,11 @@ class Delta(nn.Module):
         Raises:
             ValueError: more than 50 KB.
         """
-        if 2 * self.numbers > MOST_BYTES:
-            raise ValueError(f"{path}: {2 * self.numbers} bytes, a delta has {MOST_BYTES} at most: choose a lower rank")
-        state = {name: value.half() for name, value in {**self.state_dict(), **(more or {})}.items()}
+        whole = {**self.state_dict(), **(more or {})}
+        size = sum(2 * value.numel() + len(name) + _HEADING for name, value in whole.items())
+        if size > MOST_BYTES:
+            raise ValueError(f"{path}: {size} bytes, a delta has {MOST_BYTES} at most: choose a lower rank")
+        state = {name: value.half() for name, value in whole.items()}
         save_weights(path, state, {"kind": _KIND, "detector": self.detector, **card})
         return Path(path)
 
@@ -201,13 +199,13 @@ class Delta(nn.Module):
                 raise ValueError(f"{where}: the detector has no {name} of {value.numel()} numbers: damaged?")
 
 
-def _layers_from_the_end(detector: nn.Module) -> Iterator[tuple[str, Any]]:
-    """The intensity head, then the backbone's layers from its last: those with weights, and normalisation between."""
+def _layers_from_the_end(detector: nn.Module) -> Iterator[tuple[str, nn.Conv2d | nn.Linear]]:
+    """The intensity head, then the backbone's layers from its last."""
     for part in ("head", "backbone"):
         found = [
             (f"{part}.{name}" if name else part, module)
             for name, module in getattr(detector, part).named_modules()
-            if isinstance(module, _ADAPTED) and module.weight is not None
+            if isinstance(module, nn.Conv2d | nn.Linear)
         ]
         yield from reversed(found)
 

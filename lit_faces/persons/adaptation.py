@@ -26,6 +26,7 @@ import torch
 from torch import Tensor
 
 from lit_faces.core.devices import device_of
+from lit_faces.core.facs import AU_KEYS
 from lit_faces.core.fields import field, read_json
 from lit_faces.core.files import locked
 from lit_faces.core.inputs import check_file
@@ -179,7 +180,8 @@ def adapt(
         out: folder to write; files appear there together.
         name: of the person; by default the subject in the labels, or the folder's name.
         tell: called with a line on what is begun.
-        zero: the person's, of the same detector: the figures say what it does without any learning.
+        zero: the person's, of the same detector: the figures say what it does without any learning, and a delta begins
+            from it and holds it.
 
     Raises:
         ValueError: an option, a file or a face that cannot be used; groups that share people or pictures.
@@ -211,7 +213,9 @@ def _learn(
     clock["preparing"] = time.monotonic() - begun
     before = {"person": learner.predict(split.test.image, name), "generic": learner.predict(generic.image)}
     begun = time.monotonic()
-    learner.learn(name, split.learnt, "cpu" if device_of(options.accelerator) == "cpu" else options.accelerator)
+    accelerator = "cpu" if device_of(options.accelerator) == "cpu" else options.accelerator
+    offset = None if groups.zero is None else torch.from_numpy(groups.zero.offset_of(AU_KEYS)).float()
+    learner.learn(name, split.learnt, accelerator, zero=offset)
     learner.detector.cpu()
     clock["learning"] = time.monotonic() - begun
     after = {"person": learner.predict(split.test.image, name), "generic": learner.predict(generic.image)}

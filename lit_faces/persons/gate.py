@@ -27,7 +27,7 @@ from lit_faces.models.adapters import folded, wearing
 from lit_faces.persons.registry import THRESHOLD, Entry, Face, Registry
 from lit_faces.tasks.au_detector import AUDetector, Reading
 
-_KEPT = 8  # people whose sums stay in memory: 3 MB each
+_KEPT = 8  # people whose sums stay in memory: 5 MB each
 NOBODY = ""
 
 
@@ -130,8 +130,7 @@ class Gate:
         entry = self.registry.get(name) if name else Entry()
         if entry.delta is not None or entry.references is not None or entry.zero is None:
             return None
-        offset = dict(zip(entry.zero.names, entry.zero.offset.tolist()))
-        return np.array([offset.get(key, 0.0) for key in AU_KEYS], np.float32)
+        return entry.zero.offset_of(AU_KEYS).astype(np.float32)
 
     def _as(self, name: str, images: Tensor) -> Reading:
         entry = self.registry.get(name) if name else Entry()

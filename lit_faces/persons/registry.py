@@ -200,7 +200,8 @@ class Registry:
                 index.keys[name] = secrets.token_hex(8)
                 delta = Delta(self.detector) if entry.delta is None else entry.delta
                 zero = None if entry.zero is None else entry.zero.content()
-                delta.save(self._file(index.keys[name]), zero=zero)
+                beside = _tensors_of(entry.references)
+                delta.save(self._file(index.keys[name]), beside, zero=zero)
             index.faces = np.concatenate([index.faces, *(face[None] for face in faces)])
 
     def _checked(self, name: str, entry: Entry) -> Face:

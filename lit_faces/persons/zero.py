@@ -151,6 +151,11 @@ class Zero:
         shrunk = self.looks * self.slope / np.maximum(1.0 + (self.looks - 1) * self.slope, 1e-9)
         return np.where(self.looks > 0, shrunk * self.rest, 0.0)
 
+    def offset_of(self, names: Sequence[str]) -> Floats:
+        """What is taken off these readings, float64 (len(names),); 0 of those that it is not about."""
+        known = dict(zip(self.names, self.offset.tolist()))
+        return np.array([known.get(name, 0.0) for name in names], dtype=np.float64)
+
     def pooled(self, evidence: Evidence) -> Zero:
         """This zero and one more photo or clip; one that is in it already changes nothing.
 

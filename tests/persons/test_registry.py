@@ -14,6 +14,7 @@ import torch
 
 from lit_faces.core.facs import AU_INDEX
 from lit_faces.models.adapters import Delta, detector_code
+from lit_faces.models.reference import References
 from lit_faces.people import main
 from lit_faces.persons.gate import Gate
 from lit_faces.persons.registry import INDEX, Entry, Registry
@@ -69,6 +70,15 @@ def test_people_come_back_as_they_were(registry, code, detector):
     np.testing.assert_array_equal(anna.face, face(1))
     np.testing.assert_allclose(ben.zero.offset, ZERO.offset, atol=1e-3)
     assert ben.delta is None and zoe.face is None and zoe.zero is None
+
+
+def test_references_come_back_and_are_looked_at(registry, code):
+    looked_at = References(torch.randn(2, 960), torch.rand(2, 19) * 5)
+    registry.add("carl", Entry(face=face(21), references=looked_at))
+    found = Registry(registry.folder, code).get("carl")
+    assert found.delta is None
+    torch.testing.assert_close(found.references.features, looked_at.features, atol=2e-3, rtol=2e-3)
+    torch.testing.assert_close(found.references.intensity, looked_at.intensity, atol=2e-3, rtol=2e-3)
 
 
 def test_who_is_near_is_known_and_nobody_else(registry):
