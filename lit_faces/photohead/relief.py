@@ -22,9 +22,9 @@ TEXELS = 480
 VARIANTS = 12  # ways in which people's skin folds
 POWER = 1.25  # of the activation: folds come late
 #: How strongly each AU's relief shows on a photograph.
-STRENGTH = {1: 1.3, 2: 1.3, 4: 1.2, 6: 0.4, 7: 0.9, 9: 0.8, 12: 0.5, 15: 1.2, 17: 0.35, 43: 0.6}
+STRENGTH = {1: 1.3, 2: 1.3, 4: 1.2, 6: 0.4, 7: 0.9, 9: 0.8, 12: 0.5, 15: 0.75, 17: 0.28, 43: 0.6}
 _HOLLOW = 3.5  # texels: size of the surroundings that a hollow is measured against
-_SOFT = {17: 2.8}  # texels: a dimpled chin is bumps of half a centimetre, not grain
+_SOFT = {17: 3.5}  # texels: a dimpled chin is bumps of half a centimetre, not grain
 _SOFT_OTHERS = 1.1
 _MOST = 1.25  # activation beyond which muscles still move skin, but no longer fold it deeper
 _BREAKS, _BREAK_SIZE = 0.55, 22.0  # how much the depth of lines varies along them, and over how many texels
