@@ -1,32 +1,40 @@
 """Claim: one resting photo of a person beside every frame makes a detector better for that person, and nobody pays.
 
-    python -m benchmarks.reference --detector FILE [--ict PATH] [--people 48] [--frames 10]
+    python -m benchmarks.reference --detector FILE [--ict PATH] [--people 48] [--frames 10] [--learn delta ewc_replay]
 
 People whom no training has seen: one photo of each at rest, and frames in other light, pose and camera. The same
 detector reads them alone; less the person's zero (shrunk, and plain subtraction); less the detector's own features of
 the photo where it has a reference head; beside a stranger's photo; and with each person's mean error taken off, which
-nobody knows at use (oracle). ICC(3,1), mean over AUs, calibrated readings; intervals of the gain over people (BCa).
+nobody knows at use (oracle). ``--learn`` also learns each person alone from 20 labelled frames, by methods that train.
+ICC(3,1), mean over AUs, calibrated readings; intervals of the gain over people (BCa).
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+import copy
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
 from lit_faces.core.facs import AU_KEYS, MAX_INTENSITY, NUM_AUS
+from lit_faces.core.sample import FaceBatch
 from lit_faces.metrics.bootstrap import bootstrap_over_subjects
 from lit_faces.metrics.icc import icc_of_moments, pair_moments
+from lit_faces.persons.adaptation import POPULATION
+from lit_faces.persons.learner import PersonalLearner, shipped_fisher
+from lit_faces.persons.recipes import Recipe
 from lit_faces.persons.zero import Evidence, Slopes, Zero
 from lit_faces.rendering.renderer import FaceRenderer
 from lit_faces.tasks.au_detector import AUDetector, load_detector
 
 SEEDS = {"parametric": 9000, "ict": 9001}  # no training, validation or judge set has them
 _PHOTO_SCENE, _PHOTO_FRAME = 7, 1000  # neither scene nor frame of the photo occurs among the frames
+_LEARNT, _FIRST_LEARNT, _LEARNT_SCENE = 20, 2000, 8  # frames to learn from: others again
 
 
 @dataclass
@@ -37,17 +45,20 @@ class People:
         photos: uint8 (P, 3, S, S).
         images: uint8 (P, F, 3, S, S).
         truth: float32 (P, F, 19), NaN = this head does not show the AU.
+        labelled: 20 other frames of each, with their AUs.
     """
 
     photos: Tensor
     images: Tensor
     truth: Tensor
+    labelled: list[FaceBatch]
 
 
-def render_people(head: str, people: int, frames: int, size: int, at_once: int = 8) -> People:
-    """The people of a head family; frames are spread over four scenes."""
+def render_people(head: str, people: int, frames: int, size: int, labelled: bool = False, at_once: int = 8) -> People:
+    """The people of a head family; frames are spread over four scenes, those to learn from over two others."""
     renderer = FaceRenderer(size, SEEDS[head.split(":")[0]], head, focus_aus=(6, 17))
     photos, images, truth = [], [], []
+    learnt: list[FaceBatch] = []
     for first in range(0, people, at_once):
         who = torch.arange(first, min(first + at_once, people))
         pose = 4.0 * torch.randn(len(who), 3, generator=torch.Generator().manual_seed(first))
@@ -58,10 +69,28 @@ def render_people(head: str, people: int, frames: int, size: int, at_once: int =
         batch = renderer.render(each, frame, frame % 4)
         images.append(batch.image.unflatten(0, (len(who), frames)))
         truth.append(batch.au_intensity.unflatten(0, (len(who), frames)))
-    return People(torch.cat(photos), torch.cat(images), torch.cat(truth))
+        for one in who.tolist() if labelled else ():
+            count = torch.arange(_LEARNT)
+            learnt.append(
+                renderer.render(torch.full_like(count, one), _FIRST_LEARNT + count, _LEARNT_SCENE + count % 2)
+            )
+    return People(torch.cat(photos), torch.cat(images), torch.cat(truth), learnt)
 
 
-def ways(detector: AUDetector, people: People) -> Iterator[tuple[str, Tensor]]:
+def learnt(detector: AUDetector, people: People, method: str) -> Tensor:
+    """Readings (P, F, 19) after each person was learnt alone from their labelled frames."""
+    home = FaceRenderer(detector.size, **POPULATION)
+    others = home.render(torch.arange(320) // 2, torch.arange(320) % 2)
+    found = []
+    for number, frames in enumerate(tqdm(people.labelled, method, unit="person")):
+        learner = PersonalLearner(copy.deepcopy(detector), method, Recipe())
+        learner.start(others, fisher=shipped_fisher("generic"))
+        learner.learn("person", frames, consolidate=False)
+        found.append(learner.predict(people.images[number], "person"))
+    return torch.stack(found)
+
+
+def ways(detector: AUDetector, people: People, methods: Sequence[str] = ()) -> Iterator[tuple[str, Tensor]]:
     """What each way reads, float32 (P, F, 19)."""
     count, frames = people.truth.shape[:2]
     generic = detector.predict_au(people.images.flatten(0, 1)).unflatten(0, (count, frames))
@@ -71,6 +100,8 @@ def ways(detector: AUDetector, people: People) -> Iterator[tuple[str, Tensor]]:
     yield "subtraction", (generic - rest[:, None]).clamp(0, MAX_INTENSITY)
     error = (generic - people.truth).nanmean(1, keepdim=True).nan_to_num(0.0)
     yield "oracle (mean error off)", (generic - error).clamp(0, MAX_INTENSITY)
+    for method in methods:
+        yield f"{_LEARNT} labelled frames, {method}", learnt(detector, people, method)
     if detector.reference is None:
         return
     for name, shift in (("reference", 0), ("a stranger's photo", 1)):
@@ -96,12 +127,14 @@ def mean_icc(truth: np.ndarray, read: np.ndarray) -> float:
     return float(values.nanmean())
 
 
-def compare(detector: AUDetector, people: People, resamples: int) -> list[tuple[str, float, str]]:
+def compare(
+    detector: AUDetector, people: People, resamples: int, methods: Sequence[str] = ()
+) -> list[tuple[str, float, str]]:
     """Rows of the table: way, ICC, gain over generic with its interval."""
     truth = people.truth.flatten(0, 1).double().numpy()
     subjects = np.repeat(np.arange(len(people.truth)), people.truth.shape[1])
     rows, generic = [], np.zeros(0)
-    for name, found in ways(detector, people):
+    for name, found in ways(detector, people, methods):
         read = found.flatten(0, 1).double().numpy()
         if name == "generic":
             generic = read
@@ -118,18 +151,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--detector", default="generic")
     parser.add_argument("--ict", help="ICT-FaceKit: a checkout or its packed npz")
+    parser.add_argument("--heads", nargs="+", help="families of heads instead of parametric and --ict")
     parser.add_argument("--people", type=int, default=48)
     parser.add_argument("--frames", type=int, default=10)
+    parser.add_argument("--learn", nargs="+", default=[], help="methods of adapt that learn from 20 labelled frames")
     parser.add_argument("--resamples", type=int, default=400)
     args = parser.parse_args()
     detector = load_detector(args.detector)
-    for head in ["parametric", *([f"ict:{args.ict}"] if args.ict else [])]:
-        people = render_people(head, args.people, args.frames, detector.size)
+    for head in args.heads or ["parametric", *([f"ict:{args.ict}"] if args.ict else [])]:
+        people = render_people(head, args.people, args.frames, detector.size, bool(args.learn))
         print(
-            f"\n{head.split(':')[0]} heads, {args.people} people x {args.frames} frames\n{'':26}{'ICC':>7}  gain over generic"
+            f"\n{head.split(':')[0]} heads, {args.people} people x {args.frames} frames\n{'':36}{'ICC':>7}  gain over generic"
         )
-        for name, value, gain in compare(detector, people, args.resamples):
-            print(f"{name:26}{value:7.3f}  {gain}")
+        for name, value, gain in compare(detector, people, args.resamples, args.learn):
+            print(f"{name:36}{value:7.3f}  {gain}")
 
 
 if __name__ == "__main__":

@@ -40,11 +40,15 @@ def main(argv: list[str] | None = None) -> int:
         options = read_options(ExportOptions, vars(args))
         check_out(args.out.parent)
         try:
-            path, worst = export(options, args.out, resting_zero(options.zero, options.detector))
+            done = export(options, args.out, resting_zero(options.zero, options.detector))
         except ModuleNotFoundError as error:
             raise ValueError(str(error)) from error
-        print(f"{path}: as the detector, to {worst:.1g}")
-        print(path.with_suffix(".json"))
+        if done.cost is None:
+            print(f"{done.path}: as the detector, to {done.worst:.1g}")
+        else:
+            lost = f"ICC(3,1) {done.cost.before:.3f} in floats, {done.cost.after:.3f} in 8 bits"
+            print(f"{done.path}: {lost} (mean over the AUs of {done.cost.faces} rendered faces)")
+        print(done.path.with_suffix(".json"))
 
     return run_command(program("export"), work)
 

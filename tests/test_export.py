@@ -55,3 +55,21 @@ def test_what_is_missing_is_said(tmp_path, capsys, monkeypatch):
     assert "pip install 'lit_faces[onnx]'" in capsys.readouterr().err and not list(tmp_path.iterdir())
     assert main(["--to", "coreml", "--out", str(tmp_path / "a")]) == 2
     assert main(["--to", "onnx", "--zero", "auto", "--out", str(tmp_path / "a")]) == 2
+    assert main(["--to", "torchscript", "--int8", "--out", str(tmp_path / "a")]) == 2
+
+
+def test_eight_bits_are_refused_where_they_cost(tmp_path, capsys, monkeypatch):
+    for name in ("onnxruntime", "onnxscript"):
+        pytest.importorskip(name)
+    from lit_faces.reading import quantising
+
+    monkeypatch.setattr(quantising, "_SCALES", (0, 4, 2))
+    monkeypatch.setattr(quantising, "_MEASURED", (50, 6, 4))
+    out = tmp_path / "small.onnx"
+    assert main(["--int8", "--out", str(out)]) == 0
+    said = json.loads(out.with_suffix(".json").read_text())
+    lost = said["icc_on_rendered_strangers"]
+    assert lost["before"] - lost["after"] <= 0.005 and out.stat().st_size < 2_000_000
+    monkeypatch.setattr(quantising, "MOST", -1.0)
+    assert main(["--int8", "--out", str(tmp_path / "b.onnx")]) == 2
+    assert "costs" in capsys.readouterr().err and not (tmp_path / "b.onnx").exists()

@@ -1,6 +1,7 @@
 """python -m lit_faces.generate and python -m lit_faces.personalise, from photo to detector, and bad input."""
 
 import json
+import re
 from hashlib import sha256
 from pathlib import Path
 
@@ -105,8 +106,6 @@ def test_the_plan_alone(photos, tmp_path, capsys):
     ],
 )
 def test_bad_input_is_one_clear_line_and_writes_nothing(photos, tmp_path, capsys, name, words, message):
-    import re
-
     assert run(photos / name, "--out", tmp_path / "set", "--n", "2", "--jobs", "1", *words) == 2
     said = capsys.readouterr().err.strip().splitlines()[-1]
     assert said.startswith("python -m lit_faces.generate: ") and re.search(message, said)
@@ -135,6 +134,10 @@ def test_from_one_photo_to_a_detector_in_one_command(photos, tmp_path, capsys):
     assert "zero of 1 source" in said and (tmp_path / "anna" / "zero.json").stat().st_size < 1024
     assert "person/zero/icc/mean" in results and "person/zero/share/mae" in results
     text = (tmp_path / "anna" / "report.html").read_text()
+    assert results["source/pictures"] == 1 and results["source/after/AU12"] >= 0
+    order = ["What changed on the source picture", "MAE on the person, before", "ICC on the person, before", "Next"]
+    assert sorted(order, key=text.index) == order and " true " not in re.sub(r"base64,[^\"]+", "", text)
+    assert "python -m lit_faces.predict VIDEO --detector anna --out aus.csv --page" in text
     assert "the zero alone" in text and "says nothing of new pictures" in text and text.count("data:image/png") >= 7
     assert (tmp_path / "anna" / "detector" / "detector.safetensors").is_file()
     stamp = (tmp_path / "anna" / "detector" / "detector.safetensors").stat().st_mtime_ns

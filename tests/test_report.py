@@ -29,7 +29,9 @@ def test_two_runs_side_by_side(tmp_path, capsys):
     assert report.main([str(one), str(other), "--out", str(tmp_path / "r.html")]) == 0
     assert str(tmp_path / "r.html") in capsys.readouterr().out
     text = (tmp_path / "r.html").read_text()
-    assert "a/20261123" in text and "<td>0.5</td><td>0.75</td>" in text and "git/revision" in text
+    assert (
+        "a/20261123" in text and "<td class=worst>0.5</td><td class=best>0.75</td>" in text and "git/revision" in text
+    )
     assert text.count("data:image/png") == 5  # two pictures of two runs, and the curves
     assert "panels/val</figcaption>" in text and "wandb" not in text
     runs, left_out = read_runs([one, other])

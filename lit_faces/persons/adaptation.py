@@ -47,14 +47,12 @@ from lit_faces.persons.publication import made_of, publishing, recover
 from lit_faces.persons.recipes import Recipe
 from lit_faces.persons.reference import PersonReferences
 from lit_faces.persons.zero import Zero
-from lit_faces.rendering.renderer import FaceRenderer
+from lit_faces.rendering.renderer import POPULATION, FaceRenderer
 from lit_faces.reports.results import circumstances, write_json
 from lit_faces.tasks.au_detector import AUDetector, load_detector
 
 Tell = Callable[[str], None]
 VERSION = 2  # raise it when the same options learn otherwise
-#: The population that the shipped detector was trained on (experiments/detector.yaml), rendered again on demand.
-POPULATION = {"seed": 5000, "smooth_share": 0.35, "spread": 1.15, "focus_aus": (6, 17)}
 #: First subject, frames, frames a person.
 _OTHERS, _GENERIC, _REFERENCE = (0, 320, 2), (2_004_000, 128, 2), (1_006_000, 160, 4)
 

@@ -1,6 +1,6 @@
 """What a person's detector changed where the user can see it: on the pictures that the person gave.
 
-No label stands behind these figures: of a resting face all readings should be small, and that is all they say.
+No label stands behind these figures: what rests should be read as small, what the pictures show should stay.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from lit_faces.tasks.au_detector import load_detector
 
 _SHOWN = 0.3  # grades: AUs that nobody reads above it are left out
 _COLOURS = {"before": "#a0a8b4", "zero": "#d9a441", "after": "#3a6ea5"}
-_WORDS = {"before": "before", "zero": "the zero alone", "after": "after learning"}
+_WORDS = {"before": "before", "zero": "zero alone", "after": "after"}
 
 
 @dataclass
@@ -54,7 +54,8 @@ class OnSource:
         images = source.faces.image
         before, after = (load_detector(one).predict_au(images) for one in (first, last))
         less = zero.apply(before, AU_KEYS)
-        return cls(*(one.mean(0).float().numpy() for one in (before, less, after)), len(images))
+        means = [one.mean(0).float().numpy() for one in (before, less, after)]
+        return cls(means[0], means[1], means[2], len(images))
 
     def each(self) -> dict[str, NDArray[np.float32]]:
         """By when."""
@@ -93,9 +94,10 @@ def add_to_page(page: Page, source: PersonSource, found: OnSource, folder: Path)
             (AU_KEYS[k], *(f"{values[k]:.1f}" for values in found.each().values()), CATALOGUE[k].name) for k in shown
         ]
         page.table(("AU", *_WORDS.values(), ""), rows)
+    said = next((note for note in source.notes if note.startswith("AUs of the source")), "")
     page.text(
-        "No label stands behind these: on a face at rest they should be small. AUs that nobody reads above "
-        f"{_SHOWN} are left out. {source.notes[1] if len(source.notes) > 1 else ''}".strip(),
+        "No label stands behind these: what rests should be read as small, what the source shows should stay. "
+        f"AUs that are never read above {_SHOWN} are left out. {said}".strip(),
         note=True,
     )
 

@@ -182,8 +182,14 @@ def person_detector(word: str | Path, folder: Path | None = None) -> FaceReader:
     """
     place = Path(word) if folder is None else Path(folder)
     detector = open_detector(word_of(word))
-    if isinstance(detector, AUDetector) and (place / REFERENCE_FILE).is_file():
-        detector.set_references(PersonReferences.load(place, detector_code(detector)).references)
+    if not isinstance(detector, AUDetector) or detector.reference is None or not (place / REFERENCE_FILE).is_file():
+        return detector
+    code = detector_code(detector)
+    kept = PersonReferences.load(place)
+    if kept.reader == code:
+        detector.set_references(kept.references)
+    elif weights_path("detector", place) == place:  # else the folder's own detector has learnt the person since
+        raise ValueError(f"{place / REFERENCE_FILE}: {kept.of_another(code)}")
     return detector
 
 

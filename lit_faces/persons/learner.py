@@ -57,6 +57,12 @@ def save_fisher(path: Path | str, fisher: Mapping[str, Tensor], **card: Any) -> 
     save_weights(path, {name: value.bfloat16() for name, value in fisher.items()}, {"kind": "fisher", **card})
 
 
+def _of_references(detector: AUDetector) -> dict[str, Tensor]:
+    """Fisher information of the reference head: none, for it plays no part where a face is read alone."""
+    named = detector.named_parameters()
+    return {name: torch.zeros_like(value) for name, value in named if name.startswith("reference.")}
+
+
 class PersonalLearner:
     """One detector, one method, one person after another.
 
@@ -134,7 +140,7 @@ class PersonalLearner:
             return
         self.detector.requires_grad_(True)
         if fisher is not None and self.penalty.takes_fisher:
-            self.penalty.add_task(self.detector, fisher)
+            self.penalty.add_task(self.detector, {**_of_references(self.detector), **fisher})
         else:
             some = self._some(faces, samples).to(self.detector.device)
             self.penalty.consolidate(self.detector, some.image_float(), some.au_intensity)

@@ -61,13 +61,20 @@ class PersonReferences:
         save_weights(path, tensors, {"kind": _KIND, "reader": self.reader, "sources": list(self.sources)})
         return path
 
+    def of_another(self, code: str) -> str:
+        """What is wrong where the detector of ``code`` should read with these."""
+        return (
+            f"the references of another detector ({self.reader}, not {code}): features mean something to the detector "
+            f"that made them alone; {_AGAIN} --overwrite"
+        )
+
     @classmethod
-    def load(cls, path: Path, reader: str) -> PersonReferences:
+    def load(cls, path: Path, reader: str | None = None) -> PersonReferences:
         """From a file, or from the folder that holds it.
 
         Args:
             path: where.
-            reader: code of the detector that will read with them.
+            reader: code of the detector that will read with them; None: whichever.
 
         Raises:
             FileNotFoundError: there is none.
@@ -78,16 +85,14 @@ class PersonReferences:
         check_card(path, card, _KIND, "a person's references", _AGAIN)
         where = f"{path}: its card"
         found = field(card, "reader", str, where)
-        if found != reader:
-            raise ValueError(
-                f"{path}: the references of another detector ({found}, not {reader}): features mean something to the "
-                f"detector that made them alone; {_AGAIN} --overwrite"
-            )
         features, intensity = (_table(state, name, path) for name in ("features", "intensity"))
         if len(features) != len(intensity) or intensity.shape[1] != len(AU_KEYS):
             raise ValueError(f"{path}: features {tuple(features.shape)} and AUs {tuple(intensity.shape)} do not match")
         sources = field(card, "sources", list, where, of=str)
-        return cls(References(features, intensity.clamp(0.0, MAX_INTENSITY)), tuple(sources), found)
+        made = cls(References(features, intensity.clamp(0.0, MAX_INTENSITY)), tuple(sources), found)
+        if reader not in (None, found):
+            raise ValueError(f"{path}: {made.of_another(str(reader))}")
+        return made
 
 
 def _table(state: dict[str, Tensor], name: str, path: Path) -> Tensor:

@@ -154,7 +154,8 @@ def write_report(
     rows = np.arange(0, len(shards), max(1, len(shards) // _LOOKED_AT))
     faces = shards.gather(rows).image if len(shards) else torch.zeros(0, 3, 128, 128, dtype=torch.uint8)
     cells = [shards.words["clip"][code] for code in shards.clip[rows]]
-    page = Page(f"{source.name}: {figures.kept} generated pictures")
+    what = f"{figures.kept} generated pictures" if first is None else "personal detector"
+    page = Page(f"{source.name}: {what}")
     if first is not None:
         first(page)
         page.heading("The generated set, in short")

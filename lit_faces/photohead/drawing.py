@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lit_faces.photohead import eyes, inside, layers, lids, scenes
+from lit_faces.photohead import eyes, glasses, inside, layers, lids, scenes
 from lit_faces.photohead.fitting import Posed
 from lit_faces.photohead.layers import LINEAR, NEAREST, sample, smooth
 from lit_faces.photohead.light import display, linear
@@ -100,6 +100,7 @@ class State:
         out = self._hidden(out)
         out = lids.lash_line(self, out)
         out = scenes.placed(self, out)
+        out, colour = glasses.draw(self, out), glasses.draw(self, colour)
         size = (head.size, head.size)
         made = cv2.resize(out.astype(np.float32), size, interpolation=cv2.INTER_AREA)
         same = cv2.resize(self._unchanged(colour, out), size, interpolation=cv2.INTER_AREA)[..., None]

@@ -308,7 +308,7 @@ def composed(eye: EyeLayers, axis: Floats, scale: float) -> Floats:
     dx, dy = x + eye.left - eye.iris.x - shift[0], y + eye.top - eye.iris.y + shift[1]
     dx, dy = _stretched(dx, dy, axis, 1.0 / max(float(axis[2]), 0.5))
     dx, dy = _stretched(dx, dy, eye.axis, max(float(eye.axis[2]), 0.5))
-    away = np.hypot(dx, dy) / eye.iris.radius
+    away = (np.hypot(dx, dy) / eye.iris.radius).astype(np.float32)
     disc = sample(eye.disc, dx + eye.iris.x - eye.left, dy + eye.iris.y - eye.top)
     blur = max(0.05, 0.9 / eye.iris.radius)
     share = (1 - smooth(away, 1.0 - blur, 1.0 + 2 * blur))[..., None]
@@ -368,6 +368,8 @@ def _at(picture: Floats, x: Floats, y: Floats) -> Floats:
 
 def doubts(head: PhotoHead) -> list[str]:
     """What is a guess where eyes look elsewhere than in the photo."""
+    if head.glasses is not None:
+        return ["glasses cover the eyes, which look elsewhere than in the photo"]
     pixels = min(eye.width for eye in head.lids) * head.native
     if pixels < SMALLEST:
         return [f"the photo's eyes are {pixels:.0f} pixels wide: their irises are invented"]

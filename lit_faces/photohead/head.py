@@ -13,7 +13,7 @@ from torch import Tensor
 from lit_faces.core.facs import index_of
 from lit_faces.fitting.landmark_model import LandmarkModel
 from lit_faces.fitting.retarget import FittedFace, own_expression
-from lit_faces.photohead import eyes, inside, layers, lids, scenes
+from lit_faces.photohead import eyes, glasses, inside, layers, lids, scenes
 from lit_faces.photohead.drawing import Seen, State
 from lit_faces.photohead.fitting import MeshFit, fit_mesh
 from lit_faces.photohead.framing import padded
@@ -113,18 +113,23 @@ class PhotoHead:
         covered = seen.face(len(mesh.triangles))
         found = seen(torch.cat([camera[:, 2:], self.source_normals, self._places()], 1))
         self.depth = np.where(covered, found[..., 0], -1e3).astype(np.float32)
+        self.scale = float(self.view.scale[0])  # pixels a mm
+        self.glasses: glasses.Glasses | None = None
+        if worn := glasses.find(self):
+            self.glasses, bare = worn
+            self.photo = self.photo.copy()
+            self.cropped(self.photo)[:] = bare
         crop = self.cropped(self.photo)
         self.skin = self._skin(covered, found)
-        self.creasing = creasing(crop, self.skin, float(self.view.scale[0]))
+        self.creasing = creasing(crop, self.skin, self.scale)
         light = linear(crop)
         normal = found[..., 1:4] / np.maximum(np.linalg.norm(found[..., 1:4], axis=-1, keepdims=True), 1e-6)
         soft = np.asarray(cv2.GaussianBlur(light, (0, 0), 0.006 * self.inner), np.float32)
         self.light: Light = fit_light(normal[self.skin][::7], soft[self.skin][::7])
         brow, chin = float(self.landmarks_xy[27, 1]), float(self.landmarks_xy[8, 1])
-        scale, shift = float(self.view.scale[0]), self.view.shift[0].numpy()
-        self.scale = scale
+        shift = self.view.shift[0].numpy()
         self.around = layers.build(
-            self.photo, self.pad, covered, self.depth, (brow, chin), scale, shift, float(self.view.distance[0])
+            self.photo, self.pad, covered, self.depth, (brow, chin), self.scale, shift, float(self.view.distance[0])
         )
         front = mesh.triangles.unique()
         self.rim = layers.followers(self.around, front.numpy(), self.source_xy[front].numpy(), self.inner)

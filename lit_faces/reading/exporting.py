@@ -24,6 +24,7 @@ from lit_faces.core.facs import AU_KEYS, EMOTIONS, MAX_INTENSITY
 from lit_faces.core.files import replacing
 from lit_faces.core.options import one_of, option
 from lit_faces.core.shipped import DETECTOR_HELP, weights_code
+from lit_faces.reading.quantising import Cost, quantise
 from lit_faces.reports.results import write_json
 from lit_faces.tasks.au_detector import AUDetector, load_detector
 
@@ -39,6 +40,7 @@ class ExportOptions:
     detector: str = option("generic", DETECTOR_HELP)
     to: str = option("onnx", f"what for: {', '.join(KINDS)}")
     zero: str = option("none", "the person's zero, folded in: none, a resting PHOTO, a .json")
+    int8: bool = option(False, "onnx in whole numbers of 8 bits, for CPUs; refused where that costs ICC")
 
     def __post_init__(self) -> None:
         """Refuse what cannot be.
@@ -47,6 +49,8 @@ class ExportOptions:
             ValueError: names the option.
         """
         one_of("to", self.to, list(KINDS))
+        if self.int8 and self.to != "onnx":
+            raise ValueError(f"--int8: is of --to onnx, not of {self.to}")
         if self.zero == "auto":
             raise ValueError("--zero auto: is of a clip; export takes a resting photo or a .json")
 
@@ -79,23 +83,43 @@ class Portable(nn.Module):
         return tuple(found)
 
 
-def export(options: ExportOptions, out: Path, zero: NDArray[np.float32] | None = None) -> tuple[Path, float]:
+@dataclass(frozen=True)
+class Exported:
+    """A file that was written.
+
+    Attributes:
+        path: file.
+        worst: largest difference to the detector on made crops, in floats.
+        cost: of 8 bits, where they were asked for.
+    """
+
+    path: Path
+    worst: float
+    cost: Cost | None = None
+
+
+def export(
+    options: ExportOptions,
+    out: Path,
+    zero: NDArray[np.float32] | None = None,
+    detector: AUDetector | None = None,
+) -> Exported:
     """Write the file, run it on made crops, and write ``NAME.json`` beside it.
 
     Args:
         options: what.
         out: file; the kind's ending is added where it has another.
         zero: float32 (19,), see :class:`Portable`.
-
-    Returns:
-        The file, and the largest difference to the detector.
+        detector: what is exported, where it is in memory (a person's delta folded in, say); by default what
+            ``options.detector`` names.
 
     Raises:
         ModuleNotFoundError: ``onnx`` is not installed.
-        ValueError: no such detector; the file gives other results.
+        ValueError: no such detector; the file gives other results; 8 bits cost too much.
         OSError: it cannot be written.
     """
-    detector = load_detector(options.detector)
+    detector = load_detector(options.detector) if detector is None else detector
+    cost = None
     model = Portable(detector, zero).eval()
     crops = torch.rand(5, 3, detector.size, detector.size, generator=torch.Generator().manual_seed(0)) * 255
     path = out if out.suffix == KINDS[options.to] else out.with_name(out.name + KINDS[options.to])
@@ -108,8 +132,17 @@ def export(options: ExportOptions, out: Path, zero: NDArray[np.float32] | None =
         worst = max(float((one - other).abs().max()) for one, other in zip(expected, found))
         if not worst <= TOLERANCE:
             raise ValueError(f"{path}: gives results that are {worst:.2g} off; nothing was written; use another --to")
-    write_json(path.with_suffix(".json"), _description(detector, options, names, zero))
-    return path, worst
+        if options.int8:
+            cost = quantise(temporary, detector.size)
+    write_json(path.with_suffix(".json"), _description(detector, options, names, zero) | _said_of(cost))
+    return Exported(path, worst, cost)
+
+
+def _said_of(cost: Cost | None) -> dict[str, Any]:
+    if cost is None:
+        return {"numbers": "float32"}
+    said = {"before": round(cost.before, 4), "after": round(cost.after, 4), "worst_au": round(cost.worst, 4)}
+    return {"numbers": "int8 convolutions", "icc_on_rendered_strangers": {**said, "faces": cost.faces}}
 
 
 def _description(

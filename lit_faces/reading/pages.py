@@ -125,7 +125,7 @@ def write_page(path: Path, title: str, rows: Iterable[FaceRow], done: Outcome, z
     page.picture(path.with_suffix(".png"), "Intensity of each AU over time; a gap is a stretch without the face")
     for who, (_, intensity) in list(Curves(rows).people.items())[:_FACES]:
         page.heading(f"Face {who}: {done.people.get(who, 0)} frames")
-        page.table(["AU", "", "median", "5 %", "95 %", "moves"], list(_lines(intensity)))
+        page.table(["AU", "median", "5 %", "95 %", "moves", ""], list(_lines(intensity)))
     return page.write(path)
 
 
@@ -134,6 +134,6 @@ def _lines(intensity: NDArray[np.float64]) -> Iterable[list[Any]]:
     for number in np.argsort(low - high):
         moves = "yes" if high[number] - low[number] >= _MOVES else ""
         yield [
-            AU_KEYS[number], CATALOGUE[number].name, f"{middle[number]:.1f}", f"{low[number]:.1f}",
-            f"{high[number]:.1f}", moves,
+            AU_KEYS[number], f"{middle[number]:.1f}", f"{low[number]:.1f}", f"{high[number]:.1f}", moves,
+            CATALOGUE[number].name,
         ]  # fmt: skip

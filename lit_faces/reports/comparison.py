@@ -70,7 +70,7 @@ def _tables(page: Page, runs: list[Run]) -> None:
         page.heading("Figures")
         if len(runs) > 1:
             page.text("Of each figure the best run is bold and green, the worst red, where one end of it is better.")
-        marks = {}
+        marks = dict[tuple[int, int], str]()
         for line, name in enumerate(plain):
             marks |= _best_and_worst(runs, name, line, 1)
         page.table(("", *(run.name for run in runs)), [(n, *(_cell(run, n) for run in runs)) for n in plain], (), marks)
@@ -81,7 +81,7 @@ def _tables(page: Page, runs: list[Run]) -> None:
             key for key in (*AU_KEYS, "mean") if any(_cell(run, f"{s}/{key}") != "-" for s in stems for run in runs)
         ]
         rows = [(key, *(_cell(run, f"{stem}/{key}") for stem in stems for run in runs)) for key in keys]
-        marks = {}
+        marks = dict[tuple[int, int], str]()
         for line, key in enumerate(keys):
             for block, stem in enumerate(stems):
                 marks |= _best_and_worst(runs, f"{stem}/{key}", line, 1 + block * len(runs))

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from lit_faces.core.files import replace_file
 
+_WIDE = 800  # pixels: wider plots scroll sideways on a phone instead of shrinking until nobody can read them
 _STYLE = """
 :root { color-scheme: light dark; --line: #8884; --soft: #8882; --accent: #3a6ea5; }
 * { box-sizing: border-box; }
@@ -16,6 +17,10 @@ body { font: 16px/1.5 system-ui, sans-serif; max-width: 76rem; margin: 0 auto; p
 h1 { font-size: 1.6rem; margin: .4rem 0; } h2 { font-size: 1.2rem; margin: 2rem 0 .4rem; }
 figure { margin: 1rem 0; } img { max-width: 100%; height: auto; display: block; border-radius: 4px; background: #fff; }
 figcaption { font-size: .9rem; opacity: .8; margin-top: .3rem; }
+@media (max-width: 40rem) {
+  .wide { overflow-x: auto; } .wide img { max-width: none; width: 44rem; }
+  th, td { padding: .25rem .35rem !important; } .facts li { padding: .3rem .6rem !important; }
+}
 .scroll { overflow-x: auto; } .row { display: flex; flex-wrap: wrap; gap: 1rem; }
 .row figure { flex: 1 1 20rem; min-width: 0; margin: 0; }
 table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums; }
@@ -115,10 +120,12 @@ class Page:
 
 def _figure(path: Path, caption: str, largest: int | None = None) -> str:
     kind = "png" if path.suffix == ".png" else "jpeg"
-    data = base64.b64encode(path.read_bytes()).decode()
+    content = path.read_bytes()
+    data = base64.b64encode(content).decode()
     width = f' style="width:{largest}px"' if largest else ""
     words = html.escape(caption)
+    wide = " class=wide" if kind == "png" and int.from_bytes(content[16:20], "big") > _WIDE else ""
     return (
-        f'<figure><img{width} alt="{words}" src="data:image/{kind};base64,{data}">'
+        f'<figure{wide}><img{width} alt="{words}" src="data:image/{kind};base64,{data}">'
         f"<figcaption>{words}</figcaption></figure>"
     )

@@ -176,7 +176,8 @@ class AUDetector(MeasuredDetector):
         other = load_detector(path)
         if other.backbone_name != self.backbone_name:
             raise ValueError(f"init {path}: its backbone is {other.backbone_name!r}, not {self.backbone_name!r}")
-        for name in ("backbone", "head", "occurrence", "expression", "reference"):
+        names = ("backbone", "head", "occurrence", "expression")
+        for name in names if other.reference_kind != self.reference_kind else (*names, "reference"):
             mine, theirs = getattr(self, name), getattr(other, name)
             if mine is not None and theirs is not None:
                 mine.load_state_dict(theirs.state_dict())

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from lit_faces.core.landmarks import FaceAnalyser
-from lit_faces.reading.refining import corners_of, follow, frame_of, refine
+from lit_faces.reading import tracking
+from lit_faces.reading.refining import Followed, corners_of, follow, frame_of, refine
 from lit_faces.reading.sources import video_shots
 from lit_faces.reading.tracking import FaceTracker
 
@@ -76,3 +77,24 @@ def test_followed_and_detected_landmarks_agree(people, analyser):
     side = frame_of(detected)[2]
     assert np.abs(followed - detected).mean() < 0.01 * side
     assert frame_of(followed)[0] - frame_of(last)[0] == pytest.approx(6, abs=2.0)
+
+
+def test_a_face_whose_landmarks_are_vague_is_detected_anew(people, monkeypatch):
+    class Counting(FaceAnalyser):
+        whole = 0
+
+        def detect(self, image, upsample=1, retry=True):
+            self.whole += image.shape[:2] == (clips.HIGH, clips.WIDE)
+            return super().detect(image, upsample, retry)
+
+    def vaguely(picture, points, analyser):
+        return Followed(points + 3, 0.05)
+
+    monkeypatch.setattr(tracking, "follow", vaguely)
+    analyser = Counting()
+    tracker = FaceTracker(analyser=analyser)
+    for number in range(3):
+        (track,) = tracker.see(clips.stage([(people[0, 0], 100 + number)]), number / 25)
+        assert track.person == 0 and not track.vague
+        assert abs(frame_of(track.points)[0] - (100 + number + clips.SIDE / 2)) < 8, "where the detector sees it"
+    assert analyser.whole == 3

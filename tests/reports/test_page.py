@@ -22,3 +22,15 @@ def test_a_page_holds_its_pictures_and_escapes_its_words(tmp_path):
     assert "<tr class=bad><td>AU17</td><td>&lt;b&gt;</td></tr>" in text
     assert not re.search(r'(src|href)="(?!data:)', text)  # nothing is fetched
     assert 'name="viewport"' in text
+
+
+def test_best_and_worst_cells_are_marked_and_wide_plots_scroll(tmp_path):
+    page = Page("runs")
+    page.table(("", "a", "b"), [("icc", "0.9", "0.1")], marks={(0, 1): "best", (0, 2): "worst"})
+    for name, width in (("wide", 900), ("small", 90)):
+        Image.new("RGB", (width, 4)).save(tmp_path / f"{name}.png")
+        page.picture(tmp_path / f"{name}.png", name)
+    page.commands(["python -m lit_faces.predict a.mp4 --out <aus.csv>"])
+    text = page.write(tmp_path / "page.html").read_text()
+    assert "<td class=best>0.9</td><td class=worst>0.1</td>" in text
+    assert text.count("<figure class=wide>") == 1 and "--out &lt;aus.csv&gt;</pre>" in text
