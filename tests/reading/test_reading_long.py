@@ -28,7 +28,9 @@ def test_a_thousand_frames(people, tmp_path):
     other = "1" if left == "0" else "0"
     right = max(by_frame[399], key=lambda row: float(row["crop_x"]))["face_id"]
     assert ids[0] == ids[399] == ["0", "1"] and right == left, "who was left is right, and has kept the id"
-    assert sum(found == ["0", "1"] for found in ids[:400]) > 300, "both but where one hides the other"
+    assert sum(found == ["0", "1"] for found in ids[:400]) > 280, (
+        "both but where one hides the other, a quarter of the way"
+    )
     assert all(found == [other] for found in ids[402:600]) and all(found == [] for found in ids[604:750])
     assert all(found == [left] for found in ids[754:])
     assert main([str(tmp_path / "turned.mp4"), "--out", str(tmp_path / "turned.csv")]) == 0
