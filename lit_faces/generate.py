@@ -43,7 +43,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def add_place(parser: argparse.ArgumentParser) -> None:
     """Who, and where to: what `generate` and `personalise` begin with."""
-    what = "photo or video from the front, or a folder with photos; several are of one person"
+    what = "photos, clips or folders of one person"
     parser.add_argument("sources", nargs="+", type=Path, metavar="PHOTO|CLIP|FOLDER", help=what)
     parser.add_argument("--out", type=Path, required=True, help="folder to write; a stopped run goes on there")
 
