@@ -35,6 +35,7 @@ from data_modules.portraits import by_person
 from lit_faces.continual.calibration import labelled_affine
 from lit_faces.core.facs import AU_KEYS
 from lit_faces.metrics.bootstrap import bootstrap_over_subjects
+from lit_faces.metrics.classification import auc as auc_of_columns
 from lit_faces.persons.zero import Evidence, Slopes, Zero, fit_slopes
 
 GRADE = 1.0
@@ -100,8 +101,10 @@ def false_share(readings: Floats) -> Floats:
 
 def auc(smile: Floats, rest: Floats) -> float:
     """Chance that a smile is read higher than a resting face; ties count one half."""
-    known = smile[np.isfinite(smile)][:, None], rest[np.isfinite(rest)][None]
-    return float(((known[0] > known[1]) + 0.5 * (known[0] == known[1])).mean()) if known[0].size else float("nan")
+    scores = np.concatenate([smile, rest])
+    labels = np.repeat([1.0, 0.0], [len(smile), len(rest)])
+    labels[~np.isfinite(scores)] = np.nan
+    return float(auc_of_columns(torch.from_numpy(labels)[:, None], torch.from_numpy(scores)[:, None])[0])
 
 
 def report(people: People) -> None:

@@ -22,9 +22,8 @@ import torch
 
 from lit_faces.core.facs import AU_INDEX
 from lit_faces.metrics.bootstrap import bootstrap_over_subjects
-from lit_faces.persons.adaptation import POPULATION
 from lit_faces.rendering.identity import TRAITS
-from lit_faces.rendering.renderer import FaceRenderer
+from lit_faces.rendering.renderer import POPULATION, FaceRenderer
 from lit_faces.rendering.sampler import People
 from lit_faces.rendering.skin import STATIC_TRAITS
 from lit_faces.tasks.au_detector import load_detector

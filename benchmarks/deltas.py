@@ -24,37 +24,26 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.persons import FIRST, interval, mean_icc
+from benchmarks.persons import FIRST, TEST_FRAMES, interval, mean_icc
+from benchmarks.persons import person as one_person
 from lit_faces.core.landmarks import FaceAnalyser
-from lit_faces.core.sample import FaceBatch
+from lit_faces.core.sample import FaceBatch, joined
 from lit_faces.models.adapters import Delta, detector_code
-from lit_faces.persons.adaptation import POPULATION
 from lit_faces.persons.gate import Gate
 from lit_faces.persons.learner import PersonalLearner, shipped_fisher
 from lit_faces.persons.recipes import Recipe
 from lit_faces.persons.registry import Entry, Registry
-from lit_faces.rendering.renderer import FaceRenderer
+from lit_faces.rendering.renderer import POPULATION, FaceRenderer, render_population
 from lit_faces.tasks.au_detector import AUDetector, load_detector
 
-_TEST, _LOOKS, _STRANGERS = 64, 5, (8_000_000, 128, 2)
-
-
-def frames_of(renderer: FaceRenderer, subject: int, k: int) -> tuple[FaceBatch, FaceBatch]:
-    """What is learnt from (the resting photo first), and what is read."""
-    count = 1 + k + _TEST
-    au = torch.full((count, 19), float("nan"))
-    au[0] = 0.0
-    faces = renderer.render(torch.full((count,), subject), torch.arange(count), au=au)
-    return faces.select(slice(0, 1 + k)), faces.select(slice(1 + k, count))
+_LOOKS, _STRANGERS = 5, (8_000_000, 128, 2)
 
 
 def started(detector: AUDetector, method: str, steps: int) -> PersonalLearner:
     """A learner of the shipped detector, as `adapt` begins one."""
     learner = PersonalLearner(detector, method, Recipe(steps=steps))
-    home = FaceRenderer(128, **POPULATION)
-    others = home.render(torch.arange(320) // 2, torch.arange(320) % 2) if learner.how.replay else None
-    if others is not None:
-        learner.start(others, None, shipped_fisher("generic"))
+    if learner.how.replay:
+        learner.start(render_population(128, 0, 320, 2), None, shipped_fisher("generic"))
     return learner
 
 
@@ -72,10 +61,8 @@ def run(args: argparse.Namespace) -> None:
     renderer = FaceRenderer(128, **options)
     first = FIRST["test"] if args.head == "parametric" else 0
     learner = started(detector, args.method, args.steps)
-    start, number, each = _STRANGERS
-    strangers = FaceRenderer(128, **POPULATION).render(
-        start + torch.arange(number) // each, torch.arange(number) % each
-    )
+    _, number, each = _STRANGERS
+    strangers = render_population(128, *_STRANGERS)
     unlearnt = detector.predict_au(strangers.image)
     tests: dict[str, FaceBatch] = {}
     before: dict[str, Tensor] = {}
@@ -85,7 +72,8 @@ def run(args: argparse.Namespace) -> None:
         registry = Registry.create(Path(folder) / "people", detector_code(detector))
         for person in range(args.people):
             name = f"person {person}"
-            support, test = frames_of(renderer, first + person, args.k)
+            photo, few, test = one_person(renderer, first + person, args.k)
+            support = joined(photo, few)  # the resting photo first
             began = time.monotonic()
             learner.learn(name, support, consolidate=False)
             delta = learner.personal[name]
@@ -95,13 +83,13 @@ def run(args: argparse.Namespace) -> None:
             registry.add(name, Entry(delta, None, face if np.isfinite(face).all() else None))
             gate = Gate(detector, registry, name)
             tests[name], before[name] = test, detector.predict_au(test.image)
-            just_learnt[name] = gate.predict_as(test.image, [name] * _TEST).intensity
+            just_learnt[name] = gate.predict_as(test.image, [name] * TEST_FRAMES).intensity
             told = [mean_icc(test.au_intensity, one) for one in (before[name], just_learnt[name])]
             print(f"{name}: {told[0]:.3f} -> {told[1]:.3f}, {spent[-1]:.0f} s", flush=True)
         gate = Gate(detector, registry, recognise=True)
-        after = {name: gate.predict_as(test.image, [name] * _TEST).intensity for name, test in tests.items()}
+        after = {name: gate.predict_as(test.image, [name] * TEST_FRAMES).intensity for name, test in tests.items()}
         who = {name: recognised(gate, analyser, test.image) for name, test in tests.items()}
-        asked = {name: gate.predict_as(test.image, [who[name]] * _TEST).intensity for name, test in tests.items()}
+        asked = {name: gate.predict_as(test.image, [who[name]] * TEST_FRAMES).intensity for name, test in tests.items()}
         asked_strangers = [recognised(gate, analyser, strangers.image[k : k + each]) for k in range(0, number, each)]
         strange = [name for name in asked_strangers for _ in range(each)]
         alone = gate.predict_as(strangers.image, [""] * number).intensity

@@ -27,27 +27,26 @@ from lit_faces.core.landmarks import FaceAnalyser
 from lit_faces.core.sample import FaceBatch
 from lit_faces.fitting.landmark_model import LandmarkModel
 from lit_faces.metrics.detector import scores
-from lit_faces.persons.adaptation import POPULATION
 from lit_faces.persons.learner import PersonalLearner, shipped_fisher
 from lit_faces.persons.maker import SetMaker, Settings
 from lit_faces.persons.plan import make_plan
 from lit_faces.persons.recipes import Recipe
 from lit_faces.persons.source import source_of_faces
 from lit_faces.persons.verify import labels_of
-from lit_faces.rendering.renderer import FaceRenderer
+from lit_faces.rendering.renderer import POPULATION, FaceRenderer, render_population
 from lit_faces.tasks.au_detector import load_detector
 
 FIRST = {"val": 6_000_000, "test": 7_000_000}  # subjects: nobody else uses these numbers
 TEST_FRAMES, FEW, GENERIC = 64, 20, (8_000_000, 64, 2)
 
 
-def person(renderer: FaceRenderer, subject: int) -> tuple[FaceBatch, FaceBatch, FaceBatch]:
-    """Photo (neutral), frames to learn from (20), test frames (64); all in scenes of their own."""
-    count = 1 + FEW + TEST_FRAMES
+def person(renderer: FaceRenderer, subject: int, few: int = FEW) -> tuple[FaceBatch, FaceBatch, FaceBatch]:
+    """Photo (neutral), ``few`` frames to learn from, test frames (64); all in scenes of their own."""
+    count = 1 + few + TEST_FRAMES
     au = torch.full((count, 19), float("nan"))
     au[0] = 0.0
     faces = renderer.render(torch.full((count,), subject), torch.arange(count), au=au)
-    return faces.select(slice(0, 1)), faces.select(slice(1, 1 + FEW)), faces.select(slice(1 + FEW, count))
+    return faces.select(slice(0, 1)), faces.select(slice(1, 1 + few)), faces.select(slice(1 + few, count))
 
 
 def learner_for(detector: Any, others: FaceBatch, reference: FaceBatch, seed: int) -> PersonalLearner:
@@ -63,11 +62,8 @@ def run(args: argparse.Namespace) -> list[dict[str, Any]]:
     done = [json.loads(line) for line in args.out.read_text().splitlines()] if args.out.is_file() else []
     options = dict(POPULATION) if args.head == "parametric" else {"seed": 7001, "head": args.head}
     renderer = FaceRenderer(128, **options)
-    home = FaceRenderer(128, **POPULATION)
     detector, judge = load_detector("generic"), load_detector("packaged")
-    others = home.render(torch.arange(320) // 2, torch.arange(320) % 2)
-    first, frames, each = GENERIC
-    strangers = home.render(first + torch.arange(frames) // each, torch.arange(frames) % each)
+    others, strangers = render_population(128, 0, 320, 2), render_population(128, *GENERIC)
     start = learner_for(detector, others, strangers, 0)
     model, analyser = LandmarkModel(), FaceAnalyser()
     for number in range(args.first, args.first + args.people):

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from benchmarks.outside import OutsideTable
 from benchmarks.real_figures import Floats
@@ -65,7 +66,7 @@ def read_clips(folder: Path, detector: AUDetector, outside: OutsideTable, every:
             path.name, ours[known], openface.score[known], openface.grade[known], mediapipe.score[known]
         )
         if detector.reference is not None:
-            detector.set_references(looked_at(detector, batch, "auto", path.name).references)
+            detector.set_references(looked_at(detector, batch, torch.from_numpy(ours), "auto", path.name).references)
             reading.beside = detector.predict_au(batch.image).double().numpy()[known]
             detector.set_references(None)
         found.append(reading)

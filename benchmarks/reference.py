@@ -25,11 +25,10 @@ from lit_faces.core.facs import AU_KEYS, MAX_INTENSITY, NUM_AUS
 from lit_faces.core.sample import FaceBatch
 from lit_faces.metrics.bootstrap import bootstrap_over_subjects
 from lit_faces.metrics.icc import icc_of_moments, pair_moments
-from lit_faces.persons.adaptation import POPULATION
 from lit_faces.persons.learner import PersonalLearner, shipped_fisher
 from lit_faces.persons.recipes import Recipe
 from lit_faces.persons.zero import Evidence, Slopes, Zero
-from lit_faces.rendering.renderer import FaceRenderer
+from lit_faces.rendering.renderer import FaceRenderer, render_population
 from lit_faces.tasks.au_detector import AUDetector, load_detector
 
 SEEDS = {"parametric": 9000, "ict": 9001}  # no training, validation or judge set has them
@@ -79,8 +78,7 @@ def render_people(head: str, people: int, frames: int, size: int, labelled: bool
 
 def learnt(detector: AUDetector, people: People, method: str) -> Tensor:
     """Readings (P, F, 19) after each person was learnt alone from their labelled frames."""
-    home = FaceRenderer(detector.size, **POPULATION)
-    others = home.render(torch.arange(320) // 2, torch.arange(320) % 2)
+    others = render_population(detector.size, 0, 320, 2)
     found = []
     for number, frames in enumerate(tqdm(people.labelled, method, unit="person")):
         learner = PersonalLearner(copy.deepcopy(detector), method, Recipe())

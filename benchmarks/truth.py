@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.outside import OutsideTable
+from benchmarks.real_figures import pearson
 from lit_faces.core.csv_files import read_own
 from lit_faces.core.facs import AU_KEYS, AUS
 from lit_faces.core.inputs import read_file
@@ -28,7 +29,7 @@ def agreement(truth: NDArray[np.float64], read: NDArray[np.float64]) -> tuple[fl
     known = np.isfinite(truth) & np.isfinite(read)
     if known.sum() < 3 or truth[known].std() < 1e-6 or read[known].std() < 1e-6:
         return float("nan"), float("nan")
-    return float(np.corrcoef(truth[known], read[known])[0, 1]), icc(np.stack([truth[known], read[known]], 1))
+    return pearson(truth, read), icc(np.stack([truth[known], read[known]], 1))
 
 
 def table_of(folder: Path) -> list[str]:

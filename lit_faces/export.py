@@ -35,12 +35,13 @@ def main(argv: list[str] | None = None) -> int:
     def work() -> None:
         from lit_faces.core.options import check_out, read_options
         from lit_faces.reading.detector import resting_zero
-        from lit_faces.reading.exporting import ExportOptions, export
+        from lit_faces.reading.exporting import ExportOptions, export, exportable
 
         options = read_options(ExportOptions, vars(args))
         check_out(args.out.parent)
         try:
-            done = export(options, args.out, resting_zero(options.zero, options.detector))
+            detector = exportable(options.detector)
+            done = export(options, args.out, resting_zero(options.zero, detector), detector)
         except ModuleNotFoundError as error:
             raise ValueError(str(error)) from error
         if done.cost is None:

@@ -48,7 +48,7 @@ def main(argv: list[str] | None = None) -> int:
                 raise ValueError("--add: nothing to keep: add --from FOLDER, --photo PHOTO, or both")
             face = None if args.photo is None else face_of(args.photo, args.face)
             registry = registry_for(args.registry, args.detector)
-            entry = entry_of(args.folder, face, registry.detector)
+            entry = entry_of(args.folder, face, registry.detector, args.detector)
             print(enrol(registry, args.add, entry))
             return
         registry = Registry(args.registry)
@@ -58,8 +58,8 @@ def main(argv: list[str] | None = None) -> int:
             return
         for name in registry.names:
             entry = registry.get(name)
-            kept = {"delta": entry.delta, "zero": entry.zero, "face": entry.face}
-            print(f"{name}: {', '.join(what for what, value in kept.items() if value is not None)}")
+            kept = [what for what in ("delta", "zero", "references", "face") if getattr(entry, what) is not None]
+            print(f"{name}: {', '.join(kept)}")
         print(f"{len(registry)} people of the detector {registry.detector}")
 
     return run_command(program("people"), work)

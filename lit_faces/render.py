@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 
 def _aus(text: str) -> tuple[int, ...]:
-    """``"6,12"`` to AU numbers."""
-    from lit_faces.core.facs import index_of
+    """``"6,12"`` to AU numbers that lit_faces codes."""
+    from lit_faces.core.facs import au_numbers, index_of
 
     try:
-        numbers = tuple(int(part.strip().upper().removeprefix("AU")) for part in text.split(","))
+        numbers = au_numbers(text)
         index_of(numbers)
     except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{error}; expected AU numbers with commas, such as 6,12") from error
+        raise argparse.ArgumentTypeError(str(error)) from error
     return numbers
 
 

@@ -107,6 +107,18 @@ EMOTION_PROTOTYPES: dict[str, dict[int, float]] = {
 }
 
 
+def au_numbers(text: str) -> tuple[int, ...]:
+    """``"6,17"`` or ``"AU06, AU17"`` to numbers, whether lit_faces codes them or not.
+
+    Raises:
+        ValueError: cannot be read.
+    """
+    try:
+        return tuple(int(part.strip().upper().removeprefix("AU")) for part in text.split(","))
+    except ValueError:
+        raise ValueError(f"cannot read {text!r}; expected AU numbers with commas, such as 6,17") from None
+
+
 def index_of(numbers: list[int] | tuple[int, ...]) -> list[int]:
     """Columns of the given AU numbers in an AU vector.
 

@@ -113,11 +113,6 @@ class Delta(nn.Module):
         low_rank = {key: self.up[key] @ self.down[key] for key in self.up}
         return {key.replace("/", "."): value for key, value in [*low_rank.items(), *self.shift.items()]}
 
-    @property
-    def numbers(self) -> int:
-        """How many there are."""
-        return sum(parameter.numel() for parameter in self.parameters())
-
     # -- the file -----------------------------------------------------------------------------------------------------
 
     def save(self, path: Path | str, more: Mapping[str, Tensor] | None = None, **card: Any) -> Path:
@@ -193,7 +188,7 @@ class Delta(nn.Module):
                 f"{where}: was learnt on the detector {self.detector}, not on {code}: a delta only fits its own; give "
                 "that one with --detector, or learn the person again"
             )
-        own = {**dict(detector.named_parameters()), **dict(detector.named_buffers())}
+        own = _own(detector)
         for name, value in self.changes().items():
             if name not in own or own[name].numel() != value.numel():
                 raise ValueError(f"{where}: the detector has no {name} of {value.numel()} numbers: damaged?")
@@ -210,13 +205,18 @@ def _layers_from_the_end(detector: nn.Module) -> Iterator[tuple[str, nn.Conv2d |
         yield from reversed(found)
 
 
+def _own(detector: nn.Module) -> dict[str, Tensor]:
+    """Parameters and buffers by name."""
+    return {**dict(detector.named_parameters()), **dict(detector.named_buffers())}
+
+
 # -- wearing ----------------------------------------------------------------------------------------------------------
 
 
 @torch.no_grad()
 def folded(detector: nn.Module, delta: Delta) -> dict[str, Tensor]:
     """The sums that a detector points at while it wears a delta, by name of the parameter or buffer."""
-    own = {**dict(detector.named_parameters()), **dict(detector.named_buffers())}
+    own = _own(detector)
     return {
         name: own[name].detach() + change.detach().to(own[name]).view_as(own[name])
         for name, change in delta.changes().items()
@@ -226,7 +226,7 @@ def folded(detector: nn.Module, delta: Delta) -> dict[str, Tensor]:
 @contextmanager
 def wearing(detector: nn.Module, sums: Mapping[str, Tensor]) -> Iterator[None]:
     """Meanwhile a detector points at other weights (:func:`folded`); its own are not written to."""
-    own = {**dict(detector.named_parameters()), **dict(detector.named_buffers())}
+    own = _own(detector)
     before = {name: own[name].data for name in sums}
     try:
         for name, value in sums.items():
@@ -246,7 +246,7 @@ def worn(detector: nn.Module, delta: Delta | None) -> Iterator[None]:
 
 def fold_in(detector: nn.Module, delta: Delta) -> None:
     """Make a detector (a copy) the person's own for good."""
-    own = {**dict(detector.named_parameters()), **dict(detector.named_buffers())}
+    own = _own(detector)
     for name, value in folded(detector, delta).items():
         own[name].data = value
 

@@ -37,6 +37,26 @@ class References:
     intensity: Tensor
     there: Tensor | None = None
 
+    @classmethod
+    def checked(cls, features: Tensor | None, intensity: Tensor | None, where: str) -> References:
+        """Of one person, from a file.
+
+        Raises:
+            ValueError: no two tables of finite numbers that go together; names ``where``.
+        """
+        tables = [one for one in (features, intensity) if one is not None and one.dim() == 2 and len(one)]
+        if (
+            features is None
+            or intensity is None
+            or len(tables) < 2
+            or not all(bool(x.isfinite().all()) for x in tables)
+        ):
+            raise ValueError(f"{where}: expected features and AUs of reference pictures: damaged?")
+        if len(features) != len(intensity) or intensity.shape[1] != NUM_AUS:
+            shapes = f"{tuple(features.shape)} and AUs {tuple(intensity.shape)}"
+            raise ValueError(f"{where}: features {shapes} do not match: damaged?")
+        return cls(features.float(), intensity.float().clamp(0.0, MAX_INTENSITY))
+
     def __len__(self) -> int:
         return self.features.shape[-2]
 

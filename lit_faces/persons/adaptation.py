@@ -47,7 +47,7 @@ from lit_faces.persons.publication import made_of, publishing, recover
 from lit_faces.persons.recipes import Recipe
 from lit_faces.persons.reference import PersonReferences
 from lit_faces.persons.zero import Zero
-from lit_faces.rendering.renderer import POPULATION, FaceRenderer
+from lit_faces.rendering.renderer import render_population
 from lit_faces.reports.results import circumstances, write_json
 from lit_faces.tasks.au_detector import AUDetector, load_detector
 
@@ -270,7 +270,7 @@ def _read_groups(person: Path, options: LearnOptions, name: str | None, size: in
         if test is not None
         else hold_out(faces, options.held_out, options.seed, _clips_of(person))
     )
-    if str(options.method).startswith("neutral"):
+    if str(options.method).startswith(("neutral", "reference")):
         split = replace(split, learnt=_neutral_first(split.learnt, person, str(options.method)))
     batches = [faces, generic, *(batch for batch in (test, others) if batch is not None)]
     return _Groups(name, split, generic, _digest(name, options, [batch_digest(batch) for batch in batches]))
@@ -341,9 +341,7 @@ def _set_or_rendered(path: Path | None, size: int, first: int, frames: int, each
     """A labelled set, or people of the shipped detector's population."""
     if path is not None:
         return read_labelled(path, size, need="intensity", align=True)
-    renderer = FaceRenderer(max(32, -(-size // 8) * 8), **POPULATION)  # type: ignore[arg-type]
-    index = torch.arange(frames)
-    return renderer.render(first + index // each, index % each)
+    return render_population(size, first, frames, each)
 
 
 # -- what was learnt before -------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lit_faces.core.facs import AU_KEYS, CATALOGUE
+from lit_faces.persons.calibration import person_detector
 from lit_faces.persons.report import source_sheet
 from lit_faces.persons.source import PersonSource
 from lit_faces.persons.zero import Zero
@@ -42,17 +43,17 @@ class OnSource:
     pictures: int
 
     @classmethod
-    def read(cls, source: PersonSource, first: str | Path, zero: Zero, last: str | Path) -> OnSource:
+    def read(cls, source: PersonSource, first: str | Path, zero: Zero, last: Path) -> OnSource:
         """Let both detectors read the source pictures.
 
         Args:
             source: the person.
             first: detector that was adapted.
             zero: the person's, of ``first``.
-            last: the person's own detector.
+            last: folder of the person's own detector, and of what it reads beside.
         """
         images = source.faces.image
-        before, after = (load_detector(one).predict_au(images) for one in (first, last))
+        before, after = (one.predict_au(images) for one in (load_detector(first), person_detector(last)))
         less = zero.apply(before, AU_KEYS)
         means = [one.mean(0).float().numpy() for one in (before, less, after)]
         return cls(means[0], means[1], means[2], len(images))

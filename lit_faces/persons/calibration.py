@@ -121,20 +121,19 @@ def calibrate(
         beside = None if options.overwrite else _references_there(out, detector)
         for path in sources:
             faces, source, said = faces_of(path, detector.size, options, analyser)
-            rest, done = resting(faces, detector.predict_au, options.source_au)
+            read = detector.predict_au(faces.image)
+            rest, done = resting(faces, lambda _, found=read: found, options.source_au)  # type: ignore[misc]
             known, zero = zero, zero.pooled(Evidence(rest, source))
             notes += [f"{path}: {line}" for line in (said + done if zero is not known else ["is in the zero already"])]
             if isinstance(detector, AUDetector) and detector.reference is not None:
-                found = looked_at(detector, faces, options.source_au, source)
+                found = looked_at(detector, faces, read, options.source_au, source)
                 beside = found if beside is None else beside.pooled(found)
         if beside is not None:
             notes.append(f"{beside.save(out)}: the detector will look at {beside.count} while it reads")
         return Calibrated(zero, zero.save(out), notes)
 
 
-def calibrate_readings(
-    readings: Floats, tool: str, source: str, options: CalibrateOptions, out: Path, names: Sequence[str] = AU_KEYS
-) -> Calibrated:
+def calibrate_readings(readings: Floats, tool: str, source: str, options: CalibrateOptions, out: Path) -> Calibrated:
     """Set a person's zero from what another tool has read of them at rest; raises as :func:`calibrate`.
 
     Args:
@@ -143,25 +142,24 @@ def calibrate_readings(
         source: what tells one table from another, its SHA-256.
         options: what is done in them, where that is stated; ``auto`` takes them for rest.
         out: folder of the person.
-        names: of the readings.
     """
     check_out(out)
     table = torch.from_numpy(np.asarray(readings, np.float64))
     if not table.isfinite().any():
         raise ValueError(f"{tool}: no face is read in any row of the table: give one of the person at rest")
     if options.source_au not in ("auto", "neutral"):
-        table = table - _by_name(stated_intensities(options.source_au).double()[None], names)
+        table = table - stated_intensities(options.source_au).double()
     rest = table.clamp_min(0.0).nanquantile(_AT_REST if len(table) > 1 else 0.5, dim=0).numpy()
     with locked(out, "calibrate"):
-        zero = _begun(options, out, tool, names).pooled(Evidence(rest, source))
+        zero = _begun(options, out, tool).pooled(Evidence(rest, source))
         return Calibrated(zero, zero.save(out))
 
 
-def _begun(options: CalibrateOptions, out: Path, code: str, names: Sequence[str] = AU_KEYS) -> Zero:
+def _begun(options: CalibrateOptions, out: Path, code: str) -> Zero:
     """The zero that is there, or one of somebody of whom nothing is known."""
-    zero = None if options.overwrite else _there(out, code)
+    zero = None if options.overwrite else zero_there(out, code)
     slopes = Slopes.shipped() if options.slopes is None else Slopes.shipped(options.slopes)
-    return Zero.of(names, slopes, code) if zero is None else zero
+    return Zero.of(AU_KEYS, slopes, code) if zero is None else zero
 
 
 def _references_there(out: Path, detector: FaceReader) -> PersonReferences | None:
@@ -211,7 +209,7 @@ def detector_of(folder: Path, asked: str | None = None) -> str:
 def word_of(detector: str | Path) -> str:
     """What is meant by a folder of ``calibrate`` alone: the shipped detector, which knows a photo of the person."""
     place = Path(detector)
-    if weights_path("detector", place) != place:
+    if is_own(detector) or weights_path("detector", place) != place:
         return str(detector)
     return (
         detector_of(place) if any((place / name).is_file() for name in (ZERO_FILE, REFERENCE_FILE)) else str(detector)
@@ -236,7 +234,7 @@ def person_reader(folder: Path, detector: str | None = None) -> ZeroedReader:
     word = detector_of(folder, detector)
     made = person_detector(word, folder)
     beside = isinstance(made, AUDetector) and made.references is not None
-    return with_zero(made, None if beside else _there(folder, reader_code(word)))
+    return with_zero(made, None if beside else zero_there(folder, reader_code(word)))
 
 
 def with_zero(detector: FaceReader, zero: Zero | None) -> ZeroedReader:
@@ -244,7 +242,12 @@ def with_zero(detector: FaceReader, zero: Zero | None) -> ZeroedReader:
     return ZeroedReader(detector.predict_au, AU_KEYS, zero)
 
 
-def _there(folder: Path, code: str) -> Zero | None:
+def zero_there(folder: Path, code: str) -> Zero | None:
+    """The zero in a folder, of the reader of ``code``; None where there is none.
+
+    Raises:
+        ValueError: damaged, or another reader's.
+    """
     path = Path(folder) / ZERO_FILE
     if not path.is_file():
         return None
@@ -284,12 +287,13 @@ def faces_of(
     return collate(samples), samples[0].provenance["sha256"], said
 
 
-def looked_at(detector: AUDetector, faces: FaceBatch, au: str, source: str) -> PersonReferences:
+def looked_at(detector: AUDetector, faces: FaceBatch, read: Tensor, au: str, source: str) -> PersonReferences:
     """What a detector with a reference head remembers of a photo, or of the two most resting frames of a clip.
 
     Args:
         detector: remembers its own features.
         faces: T frames, with landmarks.
+        read: what it reads on them, (T, 19).
         au: what is done in them: ``auto`` (nothing, but for what landmarks show), ``neutral``, or stated.
         source: SHA-256 of the file.
     """
@@ -298,7 +302,7 @@ def looked_at(detector: AUDetector, faces: FaceBatch, au: str, source: str) -> P
         shown = shown.masked_fill(hidden_at_rest(faces.landmarks), torch.nan) if au == "auto" else shown
     else:
         shown = stated_intensities(au)[None].expand(len(faces), -1)
-    order = detector.predict_au(faces.image).sum(1).argsort()[:_LOOKS]
+    order = read.sum(1).argsort()[:_LOOKS]
     made = detector.make_references(faces.image[order], shown[order])
     return PersonReferences(made, (source[:8],), detector_code(detector))
 

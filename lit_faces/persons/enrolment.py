@@ -10,13 +10,14 @@ from pathlib import Path
 import numpy as np
 
 from lit_faces.core.clips import SAME_PERSON, faces_of_clip, is_clip
-from lit_faces.core.landmarks import FaceAnalyser
+from lit_faces.core.landmarks import Box, FaceAnalyser
 from lit_faces.core.originals import Original
 from lit_faces.core.photos import load_photo, photographs_in, source_from_photo
 from lit_faces.models.adapters import DELTA_FILE, Delta, detector_code
+from lit_faces.persons.calibration import reader_code, zero_there
 from lit_faces.persons.reference import REFERENCE_FILE, PersonReferences
 from lit_faces.persons.registry import Entry, Face, Registry
-from lit_faces.persons.zero import ZERO_FILE, Zero
+from lit_faces.persons.zero import ZERO_FILE
 from lit_faces.tasks.au_detector import load_detector
 
 _FRAMES = 5  # of a clip, whose embeddings are averaged
@@ -35,20 +36,22 @@ def face_of(path: Path, face: int | None = None, analyser: FaceAnalyser | None =
         return _mean(found, path)
     if path.is_dir():
         return _mean([face_of(one, face, analyser) for one in photographs_in(path)[:_FRAMES]], path)
-    place = source_from_photo(path, 128, face, analyser).provenance["crop"]
+    box = Box(*source_from_photo(path, 128, face, analyser).provenance["box"])
     picture = load_photo(path)
-    marks = _points(picture, place, analyser)
-    return _mean([analyser.embedding(picture, marks)], path)
+    return _mean([analyser.embedding(picture, analyser.landmarks(picture, box))], path)
 
 
 def face_of_original(original: Original, analyser: FaceAnalyser) -> Face | None:
     """The embedding of the face in the pixels around a crop; None where it is not found again."""
-    found = analyser.embedding(original.image, _points(original.image, original.crop, analyser))
+    marks = _points(original.image, original.crop, analyser)
+    if marks is None:
+        return None
+    found = analyser.embedding(original.image, marks)
     return found if bool(np.isfinite(found).all()) else None
 
 
 def _points(picture: np.ndarray, crop: tuple[float, float, float], analyser: FaceAnalyser) -> np.ndarray | None:
-    """Landmarks of the face that a crop was cut around; None: the best face."""
+    """Landmarks of the face that a crop was cut around; None: there is none."""
     x, y, side = crop
     near = [box for box in analyser.detect(picture) if abs((box.left + box.right) / 2 - x) < side / 3]
     near = [box for box in near if abs((box.top + box.bottom) / 2 - y) < side / 3]
@@ -62,13 +65,14 @@ def _mean(found: list[np.ndarray], path: Path) -> Face:
     return np.mean(good, axis=0).astype(np.float32)
 
 
-def entry_of(folder: Path | None, face: Face | None, reader: str) -> Entry:
+def entry_of(folder: Path | None, face: Face | None, reader: str, detector: str = "generic") -> Entry:
     """What is kept of a person: delta, zero and references of a folder of `personalise`, `adapt` or `calibrate`.
 
     Args:
         folder: the person's; None: the face alone.
         face: embedding.
         reader: code of the registry's detector.
+        detector: the word for it.
 
     Raises:
         ValueError, OSError: there is neither; a damaged file.
@@ -77,14 +81,15 @@ def entry_of(folder: Path | None, face: Face | None, reader: str) -> Entry:
         return Entry(face=face)
     places = [folder, folder / "detector"]
     delta = folder if folder.is_file() else next((p / DELTA_FILE for p in places if (p / DELTA_FILE).is_file()), None)
-    zero = next((p / ZERO_FILE for p in (folder, folder.parent) if (p / ZERO_FILE).is_file()), None)
-    beside = next((p for p in (folder, folder.parent) if (p / REFERENCE_FILE).is_file()), None)
+    above = [folder.parent] if folder.is_file() or folder.name == "detector" else []  # as `personalise` lays them
+    zero = next((p for p in (folder, *above) if (p / ZERO_FILE).is_file()), None)
+    beside = next((p for p in (folder, *above) if (p / REFERENCE_FILE).is_file()), None)
     if delta is None and zero is None and beside is None:
         raise ValueError(f"{folder}: holds neither {DELTA_FILE} nor {ZERO_FILE}: personalise --method delta makes both")
     found = None if delta is None else Delta.load(delta)
     references = None if beside is None or delta is not None else PersonReferences.load(beside, reader)
     beside_them = None if references is None else references.references
-    return Entry(found, None if zero is None else Zero.load(zero), face, beside_them)
+    return Entry(found, None if zero is None else zero_there(zero, reader_code(detector)), face, beside_them)
 
 
 def registry_for(folder: Path, detector: str) -> Registry:

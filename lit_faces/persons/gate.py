@@ -60,6 +60,7 @@ class Gate:
             raise ValueError("--registry: says who may be known, but not who is: add --person NAME or --recognise")
         if person is not None and registry.get(person).face is None and recognise:
             raise ValueError(f"{registry.folder}: no embedding of {person!r} is kept: name them without --recognise")
+        detector.set_references(None)  # the registry says beside whom a face is read
         self.detector, self.registry = detector, registry
         self.person, self.recognise, self.threshold = person, recognise, threshold
         self.known: dict[int, str] = {}
@@ -100,10 +101,6 @@ class Gate:
         self.known = {int(track): name for track, name in known.items() if name in ("", *self.registry.names)}
 
     # -- reading ------------------------------------------------------------------------------------------------------
-
-    def predict(self, images: Tensor) -> Reading:
-        """As the shared detector reads: pictures uint8 (B, 3, H, W)."""
-        return self.detector.predict(images)
 
     def predict_as(self, images: Tensor, names: Sequence[str]) -> Reading:
         """Pictures uint8 (B, 3, H, W), each read as of the person named; empty: of a stranger."""

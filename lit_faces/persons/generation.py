@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from lit_faces.core.devices import device_of
+from lit_faces.core.facs import au_numbers
 from lit_faces.core.files import locked
 from lit_faces.core.labelled import read_labelled
 from lit_faces.core.options import at_least, check_out, one_of, option
@@ -52,9 +53,9 @@ def read_focus(text: str) -> tuple[int, ...]:
     if text.strip().lower() in ("", "none"):
         return ()
     try:
-        return tuple(int(part.strip().upper().removeprefix("AU")) for part in text.split(","))
-    except ValueError:
-        raise ValueError(f"--focus: cannot read {text!r}; expected AU numbers with commas, such as 6,17") from None
+        return au_numbers(text)
+    except ValueError as error:
+        raise ValueError(f"--focus: {error}") from None
 
 
 @dataclass(frozen=True)

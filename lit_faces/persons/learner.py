@@ -393,14 +393,7 @@ def _personal_part(tensors: Mapping[str, Tensor], entry: list[Any], where: str, 
         delta.check(detector, delta.detector, where)
         return delta
     if kind == "references":
-        return _references(state, where)
+        return Beside(References.checked(state.get("features"), state.get("intensity"), where))
     module = nn.Linear(weight.shape[1], weight.shape[0]) if weight is not None else PersonCalibration()
     load_state(module, state, where)
     return module.requires_grad_(False)
-
-
-def _references(state: Mapping[str, Tensor], where: str) -> Beside:
-    whole = state.keys() == {"features", "intensity"}
-    if not whole or any(one.dim() != 2 or not bool(one.isfinite().all()) for one in state.values()):
-        raise ValueError(f"{where}: expected features and AUs of reference pictures: damaged?")
-    return Beside(References(state["features"].float(), state["intensity"].float()))

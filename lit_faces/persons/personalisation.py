@@ -100,7 +100,7 @@ def personalise(
             tell("learning did not beat the person's zero alone: zero.json with the first detector reads them better")
         if learnt.already:
             tell(f"{learnt.folder}: is there already")
-        seen = OnSource.read(source, learning.detector, zero, learnt.detector)
+        seen = OnSource.read(source, learning.detector, zero, learnt.folder)
         figures = {**learnt.figures, **seen.flat(), **made.figures.flat(), "run/seconds/set": made.seconds}
         figures["run/seconds"] = time.monotonic() - began
 
@@ -112,7 +112,7 @@ def personalise(
         write_json(out / "results.json", figures)
         if people is not None:
             face = face_of_original(source.originals[0], FaceAnalyser()) if source.originals else None
-            tell(enrol(people, source.name, entry_of(learnt.folder, face, people.detector)))
+            tell(enrol(people, source.name, entry_of(learnt.folder, face, people.detector, learning.detector)))
     return PersonResult(made, learnt, figures, page)
 
 

@@ -80,14 +80,15 @@ class Pieces:
 
     def originals(self, rows: Sequence[int]) -> list[Original]:
         """The chosen pictures at their own resolution."""
-        return [self._original(row) for row in rows]
-
-    def _original(self, row: int) -> Original:
-        sample, path = self.samples[row], self.paths[row]
-        place = tuple(sample.provenance["crop"])
-        if is_clip(path):
-            return originals_of_clip(path, {sample.frame: place})[sample.frame]
-        return cut_original(load_photo(path), place)
+        places: dict[Path, dict[int, tuple[float, float, float]]] = {}
+        for row in rows:
+            places.setdefault(self.paths[row], {})[self.samples[row].frame] = tuple(
+                self.samples[row].provenance["crop"]
+            )
+        cut: dict[Path, dict[int, Original]] = {}
+        for path, frames in places.items():  # a clip is decoded once, whatever is wanted of it
+            cut[path] = originals_of_clip(path, frames) if is_clip(path) else _of_photo(path, frames)
+        return [cut[self.paths[row]][self.samples[row].frame] for row in rows]
 
     def notes(self, used: int, sources: Sequence[int]) -> list[str]:
         """How much of what was given counts, which pictures are the sources, and what was left out.
@@ -107,6 +108,11 @@ class Pieces:
         if len(self.samples) < FEW and self.left_out:
             lines.append(f"few pictures can be used ({len(self.samples)}): give more that show the whole face")
         return lines
+
+
+def _of_photo(path: Path, places: dict[int, tuple[float, float, float]]) -> dict[int, Original]:
+    picture = load_photo(path)
+    return {frame: cut_original(picture, place) for frame, place in places.items()}
 
 
 def gather(sources: Sequence[Path], size: int, face: int | None, analyser: FaceAnalyser, check: Check) -> Pieces:

@@ -14,9 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
-from lit_faces.core.facs import AU_KEYS, MAX_INTENSITY
 from lit_faces.core.fields import field
 from lit_faces.core.weights import check_card, load_weights, save_weights
 from lit_faces.models.reference import References
@@ -85,18 +83,9 @@ class PersonReferences:
         check_card(path, card, _KIND, "a person's references", _AGAIN)
         where = f"{path}: its card"
         found = field(card, "reader", str, where)
-        features, intensity = (_table(state, name, path) for name in ("features", "intensity"))
-        if len(features) != len(intensity) or intensity.shape[1] != len(AU_KEYS):
-            raise ValueError(f"{path}: features {tuple(features.shape)} and AUs {tuple(intensity.shape)} do not match")
         sources = field(card, "sources", list, where, of=str)
-        made = cls(References(features, intensity.clamp(0.0, MAX_INTENSITY)), tuple(sources), found)
+        kept = References.checked(state.get("features"), state.get("intensity"), str(path))
+        made = cls(kept, tuple(sources), found)
         if reader not in (None, found):
             raise ValueError(f"{path}: {made.of_another(str(reader))}")
         return made
-
-
-def _table(state: dict[str, Tensor], name: str, path: Path) -> Tensor:
-    table = state.get(name)
-    if table is None or table.ndim != 2 or not 1 <= len(table) <= MOST_REFERENCES or not table.isfinite().all():
-        raise ValueError(f"{path}: {name}: expected 1 to {MOST_REFERENCES} rows of numbers; {_AGAIN}")
-    return table.float()

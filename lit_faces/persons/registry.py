@@ -292,13 +292,11 @@ def _tensors_of(references: References | None) -> dict[str, Tensor]:
 
 def _read_entry(path: Path, detector: str, face: Face | None) -> Entry:
     state, card = load_weights(path)
-    looked_at = {key: state.pop(key).float() for key in _REFERENCES if key in state}
-    if len(looked_at) == 1 or any(one.dim() != 2 or not bool(one.isfinite().all()) for one in looked_at.values()):
-        raise ValueError(f"{path}: damaged references: remove the person and enrol them again")
+    kept = [state.pop(key, None) for key in _REFERENCES]
+    references = None if kept == [None, None] else References.checked(kept[0], kept[1], str(path))
     delta = Delta.of_card(state, card, path)
     if delta.detector != detector:
         raise ValueError(f"{path}: a delta of the detector {delta.detector}, in a registry of {detector}: remove it")
     zero = card.get("zero")
     found = None if zero is None else Zero.of_content(field(card, "zero", dict, path), path)
-    references = References(*looked_at.values()) if looked_at else None
-    return Entry(delta if len(delta.changes()) else None, found, face, references)
+    return Entry(delta if len(delta.up) + len(delta.shift) else None, found, face, references)

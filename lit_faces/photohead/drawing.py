@@ -88,9 +88,9 @@ class State:
         import cv2
 
         head = self.head
-        self._look()
         points = head.mesh.landmarks(self.target.vertices)
         self.landmarks_xy = self.view.project(self.view.to_camera(points[None]))[0].numpy()
+        self._look()
         colour = self._textured()
         light = linear(eyes.draw(self, colour))
         light = inside.draw(self, light)

@@ -89,7 +89,7 @@ def draw(state: State, light: Floats) -> Floats:
     if not state.mouth.any():
         return light
     head = state.head
-    points = state.view.project(state.view.to_camera(head.mesh.landmarks(state.target.vertices)[None]))[0].numpy()
+    points = state.landmarks_xy
     gap = float((points[65:68, 1][::-1] - points[61:64, 1]).mean())
     own = head.teeth.gap > 0.05 * float(np.linalg.norm(head.landmarks_xy[54] - head.landmarks_xy[48]))
     if own and state.share > 0.5 and gap < _OWN_MOUTH * head.teeth.gap:

@@ -118,7 +118,7 @@ def _zone(state: State) -> Mask:
 
     size = state.head.inner
     zone = np.zeros((size, size), np.uint8)
-    points = state.view.project(state.view.to_camera(state.head.mesh.landmarks(state.target.vertices)[None]))[0].numpy()
+    points = state.landmarks_xy
     for amount, first in zip(closing(state), (36, 42), strict=True):
         if amount > 0:
             start, end = points[first], points[first + 3]
@@ -161,7 +161,7 @@ def lash_line(state: State, picture: Floats) -> Floats:
     rows = slice(max(int(own[36:48, 1].min()), 0), int(own[36:48, 1].max()) + 1)
     columns = slice(max(int(own[36, 0]), 0), int(own[45, 0]))
     dark = np.percentile(head.cropped(head.photo)[rows, columns].reshape(-1, 3), 5, axis=0)
-    points = state.view.project(state.view.to_camera(head.mesh.landmarks(state.target.vertices)[None]))[0].numpy()
+    points = state.landmarks_xy
     for amount, (upper, lower) in zip(closed, _EYES, strict=True):
         if amount <= _LINE_FROM:
             continue

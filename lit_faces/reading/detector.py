@@ -30,7 +30,7 @@ from lit_faces.reading.sources import find_jobs, video_shots
 from lit_faces.reading.tracking import FaceTracker
 from lit_faces.reading.zero import zero_of_file
 from lit_faces.tasks.au_detector import AUDetector
-from lit_faces.tasks.black_box import BlackBox, FaceReader, open_detector
+from lit_faces.tasks.black_box import BlackBox, FaceReader
 
 if TYPE_CHECKING:
     import pandas
@@ -207,9 +207,9 @@ def read_zero(
     return faces[0].intensity, analyser.embedding(picture, faces[0].landmarks)
 
 
-def resting_zero(word: str, detector: str) -> NDArray[np.float32] | None:
-    """The zero alone, of a detector by its name; raises as :func:`read_zero`."""
-    found = None if word == "none" else read_zero(word, open_detector(detector), FaceAnalyser())
+def resting_zero(word: str, detector: FaceReader) -> NDArray[np.float32] | None:
+    """The zero alone; raises as :func:`read_zero`."""
+    found = None if word == "none" else read_zero(word, detector, FaceAnalyser())
     return None if found is None else found[0]
 
 

@@ -24,6 +24,8 @@ from lit_faces.core.facs import AU_KEYS, EMOTIONS, MAX_INTENSITY
 from lit_faces.core.files import replacing
 from lit_faces.core.options import one_of, option
 from lit_faces.core.shipped import DETECTOR_HELP, weights_code
+from lit_faces.persons.calibration import person_detector
+from lit_faces.persons.reference import REFERENCE_FILE
 from lit_faces.reading.quantising import Cost, quantise
 from lit_faces.reports.results import write_json
 from lit_faces.tasks.au_detector import AUDetector, load_detector
@@ -96,6 +98,23 @@ class Exported:
     path: Path
     worst: float
     cost: Cost | None = None
+
+
+def exportable(word: str) -> AUDetector:
+    """The detector of a word.
+
+    Raises:
+        ValueError: no such detector, or one that reads beside pictures of a person: a file would read without them.
+    """
+    detector = load_detector(word)
+    if Path(word).is_dir() and (Path(word) / REFERENCE_FILE).is_file():
+        made = person_detector(word)
+        if isinstance(made, AUDetector) and made.references is not None:
+            raise ValueError(
+                f"{word}: reads beside pictures of the person, and a file would read without them; export its "
+                "detector.safetensors, with a --zero"
+            )
+    return detector
 
 
 def export(

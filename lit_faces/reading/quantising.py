@@ -19,11 +19,11 @@ from torch import Tensor
 
 from lit_faces.core.sample import FaceBatch
 from lit_faces.metrics.detector import scores
-from lit_faces.rendering.renderer import POPULATION, FaceRenderer
+from lit_faces.rendering.renderer import render_population
 
 MOST = 0.005  # ICC(3,1), mean over the AUs, that it may cost
-_SCALES = (2_010_000, 48, 2)  # first subject, people, frames of each: what the scales are set on
-_MEASURED = (2_020_000, 60, 4)
+_SCALES = (2_010_000, 96, 2)  # first subject, faces, faces of each: what the scales are set on
+_MEASURED = (2_020_000, 240, 4)
 _BATCH = 8
 
 
@@ -62,7 +62,7 @@ def quantise(path: Path, size: int) -> Cost:
     """
     from onnxruntime import quantization
 
-    rest, test = (_faces(size, *which) for which in (_SCALES, _MEASURED))
+    rest, test = (render_population(size, *which) for which in (_SCALES, _MEASURED))
     with TemporaryDirectory() as folder:
         prepared, small = Path(folder) / "prepared.onnx", Path(folder) / "small.onnx"
         quantization.quant_pre_process(str(path), str(prepared), skip_symbolic_shape=True)
@@ -80,12 +80,6 @@ def quantise(path: Path, size: int) -> Cost:
             )
         path.write_bytes(small.read_bytes())
     return cost
-
-
-def _faces(size: int, first: int, people: int, frames: int) -> FaceBatch:
-    index = torch.arange(people * frames)
-    renderer = FaceRenderer(max(32, -(-size // 8) * 8), **POPULATION)  # type: ignore[arg-type]  # of its options
-    return renderer.render(first + index // frames, index % frames)
 
 
 class _Crops:

@@ -108,6 +108,7 @@ class Predictor:
         detector.to(device_of(options.accelerator))
         beside = isinstance(detector, AUDetector) and detector.references is not None
         self._beside = hashlib.sha256((Path(options.detector) / REFERENCE_FILE).read_bytes()) if beside else None
+        self._code = code_of(word_of(options.detector))  # of what was loaded, whatever lies there later
         self.gate = _gate(detector, options)
         self.detector: FaceReader | Gate = detector if self.gate is None else self.gate
         self.analyser = FaceAnalyser()
@@ -269,7 +270,7 @@ class Predictor:
         found = [(path, path.stat()) for path in job.paths]
         return {
             "files": [[path.name, stat.st_size, stat.st_mtime_ns] for path, stat in found],
-            "detector": code_of(word_of(self.options.detector)),
+            "detector": self._code,
             **self._about_people(),
             "detect_every": self.options.detect_every,
             "lit_faces": __version__,

@@ -83,16 +83,18 @@ class RestingEstimate:
         """Count readings in bins of 0.01."""
         aus = np.arange(NUM_AUS)
         for row in rows:
-            if row.success and np.isfinite(row.intensity).all():
+            known = aus[np.isfinite(row.intensity)]  # a detector of one's own may lack some
+            if row.success and len(known):
                 counts = self._counts.setdefault(row.person, np.zeros((NUM_AUS, _BINS + 1), np.int64))
-                counts[aus, np.rint(row.intensity / MAX_INTENSITY * _BINS).astype(int).clip(0, _BINS)] += 1
+                bins = np.rint(row.intensity[known] / MAX_INTENSITY * _BINS).astype(int).clip(0, _BINS)
+                counts[known, bins] += 1
         return self
 
     def zeros(self) -> Zeros:
         """The zeros of all who were seen long enough."""
         found = Zeros("auto")
         for who, counts in sorted(self._counts.items()):
-            frames = int(counts[0].sum())
+            frames = int(counts.sum(1).max())
             if frames < LEAST_FRAMES:
                 found.notes.append(
                     f"--zero auto: face {who} has {frames} frames, {LEAST_FRAMES} are needed; none taken off"

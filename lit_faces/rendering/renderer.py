@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields, replace
+from typing import Any
 
 import torch
 import torch.nn.functional as nn
@@ -39,7 +40,7 @@ Part = tuple[Tensor, Tensor, Frames]
 _CHUNK = 8  # pictures at once: keeps the working set in the processor's cache
 
 #: The people that the shipped detector was trained on, and strangers of the same kind are drawn from.
-POPULATION = {"seed": 5000, "smooth_share": 0.35, "spread": 1.15, "focus_aus": (6, 17)}
+POPULATION: dict[str, Any] = {"seed": 5000, "smooth_share": 0.35, "spread": 1.15, "focus_aus": (6, 17)}
 
 
 class FaceRenderer:
@@ -280,3 +281,17 @@ def neutral_au(count: int, **active: float) -> Tensor:
     for name, value in active.items():
         au[:, AU_INDEX[int(name.removeprefix("AU"))]] = value
     return au
+
+
+def render_population(size: int, first: int, frames: int, each: int) -> FaceBatch:
+    """People of the shipped detector's population.
+
+    Args:
+        size: side of the pictures, pixels; rounded up to a multiple of 8.
+        first: number of the first person.
+        frames: pictures in all.
+        each: pictures of each person.
+    """
+    index = torch.arange(frames)
+    renderer = FaceRenderer(max(32, -(-size // 8) * 8), **POPULATION)
+    return renderer.render(first + index // each, index % each)

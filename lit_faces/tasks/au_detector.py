@@ -260,12 +260,11 @@ class AUDetector(MeasuredDetector):
             raise ValueError("this detector reads every face alone (it has no reference head): use a zero instead")
         if not len(images):
             raise ValueError("references: one picture at least is needed")
-        training, beside, self.references = self.training, self.references, None
+        training = self.training
         self.eval()
         features = self.features(images.to(self.device).float() / 127.5 - 1.0).float()
         found = self.reading_of(features).intensity
         self.train(training)
-        self.references = beside
         known = torch.full_like(found, torch.nan) if intensity is None else intensity.to(found)
         return References(features, torch.where(known.isnan(), found, known))
 

@@ -195,7 +195,8 @@ _READ: dict[str, Callable[[Any], Any]] = {
 def is_own(word: Path | str) -> bool:
     """Whether a word of ``--detector`` is a class path; files and the shipped words are not."""
     text = str(word)
-    return _DOTTED.fullmatch(text) is not None and not Path(text).exists() and not text.endswith(_FILES)
+    dotted = _DOTTED.fullmatch(text) is not None and not text.endswith(_FILES)
+    return dotted and ("{" in text or not Path(text).exists())  # arguments may be longer than a file's name can be
 
 
 def open_detector(word: Path | str, where: str = "--detector") -> FaceReader:

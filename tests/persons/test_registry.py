@@ -16,6 +16,7 @@ from lit_faces.core.facs import AU_INDEX
 from lit_faces.models.adapters import Delta, detector_code
 from lit_faces.models.reference import References
 from lit_faces.people import main
+from lit_faces.persons.enrolment import entry_of
 from lit_faces.persons.gate import Gate
 from lit_faces.persons.registry import INDEX, Entry, Registry
 from lit_faces.persons.zero import Evidence, Slopes, Zero
@@ -276,3 +277,21 @@ def test_the_command_enrols_lists_and_forgets(tmp_path, detector, capsys):
     assert main([people, "--remove", "anna"]) == 0
     assert main([people]) == 0
     assert "0 people" in capsys.readouterr().out.splitlines()[-1]
+
+
+def test_whom_the_detector_looked_at_before_is_forgotten_by_a_gate(tmp_path) -> None:
+    torch.manual_seed(0)
+    made = AUDetector("aligned_face_small", size=32, reference_head=True).eval().requires_grad_(False)
+    torch.nn.init.normal_(made.reference.shift.weight, std=0.2)
+    images = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8)
+    alone = made.predict(images).intensity
+    kept = Registry.create(tmp_path / "people", detector_code(made))
+    kept.add("anna", Entry(Delta.fresh(made, rank=1)))
+    made.set_references(made.make_references(images[:1]))
+    assert torch.equal(Gate(made, kept, "anna").predict_as(images, ["anna", "anna"]).intensity, alone)
+
+
+def test_a_zero_of_another_reader_is_not_enrolled(tmp_path) -> None:
+    Zero.of(("AU06",), Slopes((), np.array([]), 0.5), "OpenFace").save(tmp_path)
+    with pytest.raises(ValueError, match="another detector"):
+        entry_of(tmp_path, None, "")

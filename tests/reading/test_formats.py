@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 
 import numpy as np
 import pyarrow.parquet as parquet
@@ -114,3 +115,11 @@ def test_a_zero_file_that_is_none_is_refused(tmp_path):
         path.write_text(text)
         with pytest.raises(ValueError, match=rf"zero\.json: .*{message}"):
             zero_of_file(path)
+
+
+def test_a_resting_estimate_of_a_detector_that_lacks_aus() -> None:
+    intensity = np.full(19, np.nan, np.float32)
+    intensity[AU_KEYS.index("AU12")] = 1.5
+    rows = [replace(face(k, 0), intensity=intensity) for k in range(30)]
+    zero = RestingEstimate().add(rows).zeros().people[0]
+    assert zero[AU_KEYS.index("AU12")] == pytest.approx(1.5) and np.delete(zero, AU_KEYS.index("AU12")).max() == 0

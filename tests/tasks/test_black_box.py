@@ -223,3 +223,7 @@ def test_a_made_detector_serves_the_python_interface(images):
     box = BlackBox(lambda pictures: torch.full((len(pictures), len(AU_KEYS)), 2.0), 32, "two")
     assert Detector(box).crops(images[0]).intensity["AU06"] == 2.0
     assert Detector(AUDetector("aligned_face_small", size=32).eval()).crops(images[0]).faces
+
+
+def test_arguments_may_be_longer_than_a_files_name() -> None:
+    assert is_own("my.Net" + json.dumps({"aus": list(range(200))})) and not is_own("x" * 300)
