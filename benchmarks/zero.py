@@ -21,7 +21,7 @@ import torch
 from benchmarks.open_faces import FOLDS, OpenFaces, pairs, read_open_faces
 from lit_faces.core.facs import AU_KEYS
 from lit_faces.core.files import replace_file
-from lit_faces.persons.calibration import reader_code
+from lit_faces.persons.readers import reader_code
 from lit_faces.persons.zero import Floats, Slopes, fit_slopes
 from lit_faces.tasks.au_detector import load_detector
 

@@ -1,4 +1,4 @@
-"""Backbones by name, out of timm's registry; our own small one is registered there too. Nothing is ever downloaded."""
+"""Backbones by name: our own small ones, and all of timm's. Nothing is ever downloaded."""
 
 from __future__ import annotations
 
@@ -6,10 +6,8 @@ import difflib
 from pathlib import Path
 from typing import Any
 
-import timm
 import torch
 import torch.nn.functional as functional
-from timm.models import register_model
 from torch import Tensor, nn
 
 from lit_faces.core.weights import load_into
@@ -86,35 +84,19 @@ class AlignedFaceNet(nn.Module):
         return self.drop(torch.cat([x.mean((2, 3)), placed.flatten(1)], 1))
 
 
-def _aligned_face_net(
-    widths: tuple[int, ...], kwargs: dict[str, Any], depths: tuple[int, ...] = (1, 2, 2, 1)
-) -> AlignedFaceNet:
-    return AlignedFaceNet(widths, depths, float(kwargs.get("drop_rate", 0.0)))
-
-
-@register_model
-def aligned_face_small(pretrained: bool = False, **kwargs: Any) -> AlignedFaceNet:
-    """Widths 16-32-64-128 (0.7 M parameters)."""
-    return _aligned_face_net((16, 32, 64, 128), kwargs)
-
-
-@register_model
-def aligned_face_base(pretrained: bool = False, **kwargs: Any) -> AlignedFaceNet:
-    """Widths 24-48-96-192."""
-    return _aligned_face_net((24, 48, 96, 192), kwargs)
-
-
-@register_model
-def aligned_face_deep(pretrained: bool = False, **kwargs: Any) -> AlignedFaceNet:
-    """Widths 24-48-112-192, deeper where it is cheap."""
-    return _aligned_face_net((24, 48, 112, 192), kwargs, (1, 2, 3, 2))
+#: Our own by name: channels, and blocks, at 1/2, 1/4, 1/8 and 1/16 of the resolution.
+OWN = {
+    "aligned_face_small": ((16, 32, 64, 128), (1, 2, 2, 1)),  # 0.7 M parameters
+    "aligned_face_base": ((24, 48, 96, 192), (1, 2, 2, 1)),
+    "aligned_face_deep": ((24, 48, 112, 192), (1, 2, 3, 2)),  # deeper where it is cheap
+}
 
 
 def build_backbone(name: str, weights: Path | str | None = None, drop_rate: float = 0.0) -> tuple[nn.Module, int]:
     """A network that turns pictures (B, 3, S, S) in [-1, 1] into features (B, D).
 
     Args:
-        name: any timm model, or ``aligned_face_small`` / ``aligned_face_base``.
+        name: one of :data:`OWN`, or any timm model.
         weights: local safetensors file to start from; None means random weights. Nothing is downloaded.
         drop_rate: dropout before the head.
 
@@ -125,11 +107,18 @@ def build_backbone(name: str, weights: Path | str | None = None, drop_rate: floa
         ValueError: no such model (names the nearest), or weights of another architecture.
         FileNotFoundError: no such weight file.
     """
-    if not timm.is_model(name):
-        near = difflib.get_close_matches(name, timm.list_models(), n=3)
-        raise ValueError(f"backbone {name!r}: timm knows no such model; nearest: {', '.join(near) or 'none'}")
-    network = timm.create_model(name, pretrained=False, num_classes=0, drop_rate=drop_rate)
+    network: Any = AlignedFaceNet(*OWN[name], drop_rate) if name in OWN else _timm_network(name, drop_rate)
     if weights is not None:
         load_into(network, weights, strict=False)
     width: Any = getattr(network, "head_hidden_size", None) or network.num_features
     return network, int(width)
+
+
+def _timm_network(name: str, drop_rate: float) -> nn.Module:
+    import timm  # here, because it takes most of a second, and the detectors that ship do without
+
+    if not timm.is_model(name):
+        near = difflib.get_close_matches(name, [*OWN, *timm.list_models()], n=3)
+        raise ValueError(f"backbone {name!r}: timm knows no such model; nearest: {', '.join(near) or 'none'}")
+    network: nn.Module = timm.create_model(name, pretrained=False, num_classes=0, drop_rate=drop_rate)
+    return network

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lit_faces.core.facs import AU_KEYS, CATALOGUE
-from lit_faces.persons.calibration import person_detector
+from lit_faces.persons.readers import person_detector
 from lit_faces.persons.report import source_sheet
 from lit_faces.persons.source import PersonSource
 from lit_faces.persons.zero import Zero

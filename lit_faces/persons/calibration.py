@@ -12,7 +12,6 @@ show a smile, parted lips or closed eyes, what goes with these (cheeks, lip corn
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,14 +28,15 @@ from lit_faces.core.landmarks import FaceAnalyser
 from lit_faces.core.options import at_least, check_out, option
 from lit_faces.core.photos import source_from_photo
 from lit_faces.core.sample import FaceBatch, collate
-from lit_faces.core.shipped import DETECTOR_HELP, weights_path
+from lit_faces.core.shipped import DETECTOR_HELP
 from lit_faces.models.adapters import detector_code
 from lit_faces.persons.intensities import EYES, PARTED, eyes_open, stated_intensities
+from lit_faces.persons.readers import detector_of, reader_code, zero_there
 from lit_faces.persons.reference import REFERENCE_FILE, PersonReferences
 from lit_faces.persons.source import check_visible
-from lit_faces.persons.zero import ZERO_FILE, Evidence, Floats, ReadPictures, Slopes, Zero, ZeroedReader
-from lit_faces.tasks.au_detector import WEIGHTS_FILE, AUDetector
-from lit_faces.tasks.black_box import OWN_HELP, FaceReader, code_of, is_own, open_detector
+from lit_faces.persons.zero import ZERO_FILE, Evidence, Floats, ReadPictures, Slopes, Zero
+from lit_faces.tasks.au_detector import AUDetector
+from lit_faces.tasks.black_box import OWN_HELP, FaceReader, open_detector
 
 _SMILES = 0.69  # of smile_shape
 #: What a smile, parted lips and closed eyes make unknowable at rest.
@@ -168,29 +168,6 @@ def _references_there(out: Path, detector: FaceReader) -> PersonReferences | Non
     return PersonReferences.load(out, detector_code(detector))
 
 
-def person_detector(word: str | Path, folder: Path | None = None) -> FaceReader:
-    """A detector by its name, which reads beside a person's references where such lie in the folder.
-
-    Args:
-        word: ``generic``, a personal folder, weights, or a reader of one's own.
-        folder: where the references lie, if not in the folder that ``word`` names.
-
-    Raises:
-        FileNotFoundError, ValueError: no such detector; damaged references, or another detector's.
-    """
-    place = Path(word) if folder is None else Path(folder)
-    detector = open_detector(word_of(word))
-    if not isinstance(detector, AUDetector) or detector.reference is None or not (place / REFERENCE_FILE).is_file():
-        return detector
-    code = detector_code(detector)
-    kept = PersonReferences.load(place)
-    if kept.reader == code:
-        detector.set_references(kept.references)
-    elif weights_path("detector", place) == place:  # else the folder's own detector has learnt the person since
-        raise ValueError(f"{place / REFERENCE_FILE}: {kept.of_another(code)}")
-    return detector
-
-
 def undo(out: Path) -> bool:
     """Take a zero, and the references beside it, away; whether there was one."""
     path = Path(out) / ZERO_FILE
@@ -198,66 +175,6 @@ def undo(out: Path) -> bool:
     for name in (ZERO_FILE, REFERENCE_FILE):
         (Path(out) / name).unlink(missing_ok=True)
     return there
-
-
-def detector_of(folder: Path, asked: str | None = None) -> str:
-    """The detector that is meant: what was asked, the folder's own, or the shipped one."""
-    own = Path(folder) / WEIGHTS_FILE
-    return asked or (str(own) if own.is_file() else "generic")
-
-
-def word_of(detector: str | Path) -> str:
-    """What is meant by a folder of ``calibrate`` alone: the shipped detector, which knows a photo of the person."""
-    place = Path(detector)
-    if is_own(detector) or weights_path("detector", place) != place:
-        return str(detector)
-    return (
-        detector_of(place) if any((place / name).is_file() for name in (ZERO_FILE, REFERENCE_FILE)) else str(detector)
-    )
-
-
-def reader_code(detector: str) -> str:
-    """Digits of the SHA-256 of a detector's weights: a word such as ``generic`` may mean others tomorrow."""
-    if is_own(detector):
-        return code_of(detector)
-    return hashlib.sha256(weights_path("detector", detector).read_bytes()).hexdigest()[:12]
-
-
-def person_reader(folder: Path, detector: str | None = None) -> ZeroedReader:
-    """A person's reader: the detector of the folder (or ``detector``, or the shipped one), beside the references there.
-
-    Where there are none, less the zero there: references stand in its place, for they say the same and more.
-
-    Raises:
-        ValueError, OSError: a damaged file; a zero of another detector.
-    """
-    word = detector_of(folder, detector)
-    made = person_detector(word, folder)
-    beside = isinstance(made, AUDetector) and made.references is not None
-    return with_zero(made, None if beside else zero_there(folder, reader_code(word)))
-
-
-def with_zero(detector: FaceReader, zero: Zero | None) -> ZeroedReader:
-    """A detector with a person's zero: pictures uint8 (B, 3, H, W) to intensities (B, 19)."""
-    return ZeroedReader(detector.predict_au, AU_KEYS, zero)
-
-
-def zero_there(folder: Path, code: str) -> Zero | None:
-    """The zero in a folder, of the reader of ``code``; None where there is none.
-
-    Raises:
-        ValueError: damaged, or another reader's.
-    """
-    path = Path(folder) / ZERO_FILE
-    if not path.is_file():
-        return None
-    zero = Zero.load(path)
-    if zero.reader not in ("", code):
-        raise ValueError(
-            f"{path}: the zero of another detector ({zero.reader}, not {code}): a zero says what *its* detector reads "
-            "at rest; give that one with --detector, or begin anew with --overwrite"
-        )
-    return zero
 
 
 # -- from pictures to evidence ----------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from lit_faces.core.landmarks import Box, FaceAnalyser
 from lit_faces.core.originals import Original
 from lit_faces.core.photos import load_photo, photographs_in, source_from_photo
 from lit_faces.models.adapters import DELTA_FILE, Delta, detector_code
-from lit_faces.persons.calibration import reader_code, zero_there
+from lit_faces.persons.readers import reader_code, zero_there
 from lit_faces.persons.reference import REFERENCE_FILE, PersonReferences
 from lit_faces.persons.registry import Entry, Face, Registry
 from lit_faces.persons.zero import ZERO_FILE

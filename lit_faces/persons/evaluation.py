@@ -19,7 +19,7 @@ from lit_faces.core.options import at_least, check_out, option
 from lit_faces.core.sample import FaceBatch
 from lit_faces.core.shipped import DETECTOR_HELP
 from lit_faces.metrics.detector import detector_figures, table
-from lit_faces.persons.calibration import person_detector, word_of
+from lit_faces.persons.readers import person_detector, word_of
 from lit_faces.persons.zero import Zero
 from lit_faces.reports.plots import plot_readings
 from lit_faces.reports.results import circumstances, write_json

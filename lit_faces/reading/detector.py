@@ -22,7 +22,7 @@ from lit_faces.core.devices import device_of
 from lit_faces.core.facs import AU_KEYS, EMOTIONS
 from lit_faces.core.landmarks import FaceAnalyser
 from lit_faces.core.pictures import load_picture
-from lit_faces.persons.calibration import person_detector
+from lit_faces.persons.readers import person_detector
 from lit_faces.reading.network import CropReader
 from lit_faces.reading.pipeline import Part, Patch, photo_part, read_parts, read_video
 from lit_faces.reading.rows import FaceRow, columns, typed_cells

@@ -24,7 +24,7 @@ from lit_faces.core.facs import AU_KEYS, EMOTIONS, MAX_INTENSITY
 from lit_faces.core.files import replacing
 from lit_faces.core.options import one_of, option
 from lit_faces.core.shipped import DETECTOR_HELP, weights_code
-from lit_faces.persons.calibration import person_detector
+from lit_faces.persons.readers import person_detector
 from lit_faces.persons.reference import REFERENCE_FILE
 from lit_faces.reading.quantising import Cost, quantise
 from lit_faces.reports.results import write_json

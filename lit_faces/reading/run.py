@@ -26,8 +26,8 @@ from lit_faces.core.landmarks import FaceAnalyser
 from lit_faces.core.signals import SIGNALS
 from lit_faces.core.video import length_hint
 from lit_faces.models.adapters import detector_code
-from lit_faces.persons.calibration import person_detector, word_of
 from lit_faces.persons.gate import Gate
+from lit_faces.persons.readers import person_detector, word_of
 from lit_faces.persons.reference import REFERENCE_FILE
 from lit_faces.persons.registry import INDEX, Registry
 from lit_faces.reading.detector import read_zero

@@ -16,12 +16,10 @@ from lit_faces.persons.calibration import (
     CalibrateOptions,
     calibrate,
     hidden_at_rest,
-    person_detector,
-    person_reader,
-    reader_code,
     resting,
     smile_shape,
 )
+from lit_faces.persons.readers import person_detector, person_reader, reader_code
 from lit_faces.persons.reference import REFERENCE_FILE, PersonReferences
 from lit_faces.persons.zero import Zero
 from lit_faces.rendering.renderer import FaceRenderer

@@ -13,7 +13,7 @@ from lit_faces import calibrate, evaluate, predict
 from lit_faces.core.facs import AU_INDEX, AU_KEYS
 from lit_faces.core.weights import save_weights
 from lit_faces.core.words import UsageError
-from lit_faces.persons.calibration import person_reader
+from lit_faces.persons.readers import person_reader
 from lit_faces.rendering.renderer import FaceRenderer
 from lit_faces.rendering.sets import write_folder
 from lit_faces.tasks.au_detector import AUDetector
