@@ -131,17 +131,20 @@ def warp_crop(image: np.ndarray, cx: float, cy: float, side: float, size: int) -
     left, top = cx - side / 2 + 0.5, cy - side / 2 + 0.5  # edges; Pillow counts from the corner of the first pixel
     first_x, first_y = math.floor(left) - margin, math.floor(top) - margin
     if side == size and left.is_integer() and top.is_integer():
-        return _cut(image, int(left), int(top), int(left) + size, int(top) + size).copy()
+        return cut_out(image, int(left), int(top), int(left) + size, int(top) + size).copy()
     last_x, last_y = math.ceil(left + side) + margin, math.ceil(top + side) + margin
-    window = Image.fromarray(np.ascontiguousarray(_cut(image, first_x, first_y, last_x, last_y)))
+    window = Image.fromarray(np.ascontiguousarray(cut_out(image, first_x, first_y, last_x, last_y)))
     x, y = left - first_x, top - first_y
     box = (x, y, x + side, y + side)
     # the gap: far larger pictures are first halved, twice as fast and within two grey levels of the whole way
     return np.asarray(window.resize((size, size), Image.Resampling.BICUBIC, box=box, reducing_gap=2.0))
 
 
-def _cut(image: np.ndarray, left: int, top: int, right: int, bottom: int) -> np.ndarray:
-    """Columns left..right-1 and rows top..bottom-1, the border replicated; a view where all are inside."""
+def cut_out(image: np.ndarray, left: int, top: int, right: int, bottom: int) -> np.ndarray:
+    """Columns left..right-1 and rows top..bottom-1 of a picture (H, W, 3), a view where all are inside.
+
+    Outside the picture the border is replicated.
+    """
     height, width = image.shape[:2]
     if left >= 0 and top >= 0 and right <= width and bottom <= height:
         return image[top:bottom, left:right]

@@ -131,8 +131,9 @@ def _import_dlib() -> Any:
     return dlib
 
 
-def _check_image(image: np.ndarray) -> None:
-    if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+def _check_image(image: np.ndarray, grey: bool = False) -> None:
+    there = isinstance(image, np.ndarray) and image.dtype == np.uint8
+    if not there or not (image.ndim == 3 and image.shape[2] == 3 or image.ndim == 2 and grey):
         found = f"{image.dtype} {tuple(image.shape)}" if hasattr(image, "dtype") else type(image).__name__
         raise ValueError(f"image: expected a uint8 array (H, W, 3), RGB, got {found}")
 
@@ -173,21 +174,21 @@ class FaceAnalyser:
         found share from 98.7 to 99.3 % (537 photographs).  Pictures longer than 1600 px are searched at that size.
 
         Args:
-            image: uint8 (H, W, 3), RGB.
+            image: uint8 (H, W, 3), RGB, or (H, W), grey, which takes two thirds of the time.
             upsample: how often to double the picture first: 0 finds faces from 80 px, 1 from 40 px.
             retry: search again with a border where none is found.
 
         Raises:
             ValueError: the image's type or shape is another.
         """
-        _check_image(image)
+        _check_image(image, grey=True)
         longest = max(image.shape[:2])
         scale = min(1.0, _DETECT_LONGEST / longest)
         small = image if scale == 1.0 else _resize(image, scale)
         boxes = self._run_detector(small, upsample)
         if not boxes and retry:
             pad = round(_BORDER * max(small.shape[:2]))
-            padded = np.pad(small, ((pad, pad), (pad, pad), (0, 0)), mode="edge")
+            padded = np.pad(small, ((pad, pad), (pad, pad), (0, 0))[: small.ndim], mode="edge")
             boxes = self._run_detector(padded, upsample, offset=pad)
         return boxes if scale == 1.0 else [box.scaled(1 / scale) for box in boxes]
 
@@ -230,7 +231,7 @@ class FaceAnalyser:
         """The 68 landmarks of the face in a box, in a window as it is: nothing is enlarged (dlib rounds to pixels).
 
         Args:
-            window: uint8 (H, W, 3), RGB.
+            window: uint8 (H, W, 3), RGB, or (H, W), grey.
             corners: float (2, 2), left and top, right and bottom of the face as dlib's detector frames it, pixels.
 
         Returns:
