@@ -37,7 +37,6 @@ from lit_faces.core.shards import INDEX, ShardSet
 from lit_faces.core.shipped import DETECTOR_HELP, weights_path
 from lit_faces.core.weights import load_weights
 from lit_faces.models.adapters import DELTA_FILE, Delta, detector_code
-from lit_faces.models.reference import Beside
 from lit_faces.persons.generative_replay import GenerativeMemory
 from lit_faces.persons.leakage import Split, batch_digest, hold_out, refuse_shared
 from lit_faces.persons.learner import PersonalLearner, shipped_fisher
@@ -230,11 +229,11 @@ def _learn(
     learner.save(work / "memory.safetensors")
     if isinstance(own := learner.personal.get(name), Delta):
         own.save(work / DELTA_FILE, frames=len(split.learnt), steps=options.steps, seed=options.seed)
-    elif isinstance(own, Beside):
-        code = detector_code(learner.detector)
-        PersonReferences(own.references, (groups.digest[:8],), code).save(work)
+    personal = learner.for_person(name)
+    if personal.references is not None:
+        PersonReferences(personal.references, (groups.digest[:8],), detector_code(personal)).save(work)
     means = {k: round(v, 4) for k, v in figures.items() if isinstance(v, float) and k.endswith("mean") and v == v}
-    learner.for_person(name).export_weights(
+    personal.export_weights(
         work / "detector.safetensors", command="python -m lit_faces.adapt", people_learnt=len(learner.learnt),
         method=learner.method, steps=options.steps, seed=options.seed, figures=means,
     )  # fmt: skip
@@ -270,7 +269,7 @@ def _read_groups(person: Path, options: LearnOptions, name: str | None, size: in
         if test is not None
         else hold_out(faces, options.held_out, options.seed, _clips_of(person))
     )
-    if str(options.method).startswith(("neutral", "reference")):
+    if str(options.method).startswith(("neutral", "reference", "delta_reference")):
         split = replace(split, learnt=_neutral_first(split.learnt, person, str(options.method)))
     batches = [faces, generic, *(batch for batch in (test, others) if batch is not None)]
     return _Groups(name, split, generic, _digest(name, options, [batch_digest(batch) for batch in batches]))
