@@ -40,7 +40,7 @@ from lit_faces.models.adapters import DELTA_FILE, Delta, detector_code
 from lit_faces.persons.generative_replay import GenerativeMemory
 from lit_faces.persons.leakage import Split, batch_digest, hold_out, refuse_shared
 from lit_faces.persons.learner import PersonalLearner, shipped_fisher
-from lit_faces.persons.learning_report import figures_of, write_learning_report, zero_figures
+from lit_faces.persons.learning_report import figures_of, untrained_figures, write_learning_report
 from lit_faces.persons.methods import find_method
 from lit_faces.persons.publication import made_of, publishing, recover
 from lit_faces.persons.recipes import Recipe
@@ -161,6 +161,7 @@ class _Groups:
     generic: FaceBatch
     digest: str
     zero: Zero | None = None
+    references: PersonReferences | None = None
 
 
 def adapt(
@@ -170,6 +171,7 @@ def adapt(
     name: str | None = None,
     tell: Tell = lambda line: None,
     zero: Zero | None = None,
+    references: PersonReferences | None = None,
 ) -> LearnResult:
     """Let a detector learn one person; EWC and replay keep what it knows of the others, or nearly.
 
@@ -181,6 +183,7 @@ def adapt(
         tell: called with a line on what is begun.
         zero: the person's, of the same detector: the figures say what it does without any learning, and a delta begins
             from it and holds it.
+        references: the person's, of the same detector: the figures say what it reads beside them without any learning.
 
     Raises:
         ValueError: an option, a file or a face that cannot be used; groups that share people or pictures.
@@ -192,6 +195,7 @@ def adapt(
     groups = _read_groups(person, options, name, detector.size)
     if zero is not None:
         groups = replace(groups, zero=zero, digest=zero.digest(groups.digest))
+    groups = replace(groups, references=references)
     clock = {"reading": time.monotonic() - began}
     with locked(out, "adapt"):
         recover(out)
@@ -220,7 +224,7 @@ def _learn(
     after = {"person": learner.predict(split.test.image, name), "generic": learner.predict(generic.image)}
     figures = {
         **figures_of(split.test, generic, before, after),
-        **({} if groups.zero is None else zero_figures(split.test, groups.zero, before["person"], after["person"])),
+        **_untrained(groups, detector, before["person"], after["person"]),
         "run/seconds": time.monotonic() - began, **{f"run/seconds/{key}": value for key, value in clock.items()},
         "run/person": name, "run/method": learner.method, "run/frames": len(split.learnt),
         "run/test_frames": len(split.test), "run/test_is": split.test_is, "run/learnt": learner.learnt,
@@ -240,6 +244,21 @@ def _learn(
     write_json(work / "results.json", figures)
     write_learning_report(work, figures, split.test, before["person"], after["person"])
     return LearnResult(work, figures)
+
+
+def _untrained(groups: _Groups, detector: AUDetector, before: Tensor, after: Tensor) -> dict[str, Any]:
+    """Figures of what the person's photo gives without learning."""
+    test, found = groups.split.test, {}
+    if groups.zero is not None:
+        found["zero"] = groups.zero.apply(before, AU_KEYS)
+    if groups.references is not None:
+        detector.set_references(groups.references.references)
+        found["reference"] = detector.predict_au(test.image)
+        detector.set_references(None)
+    figures: dict[str, Any] = {}
+    for name, readings in found.items():
+        figures |= untrained_figures(test, name, readings, before, after)
+    return figures
 
 
 # -- who and what -----------------------------------------------------------------------------------------------------
