@@ -183,7 +183,8 @@ def adapt(
         tell: called with a line on what is begun.
         zero: the person's, of the same detector: the figures say what it does without any learning, and a delta begins
             from it and holds it.
-        references: the person's, of the same detector: the figures say what it reads beside them without any learning.
+        references: the person's, of the same detector: the figures say what it reads beside them without any learning,
+            and ``delta_reference`` learns beside them.
 
     Raises:
         ValueError: an option, a file or a face that cannot be used; groups that share people or pictures.
@@ -192,10 +193,9 @@ def adapt(
     began = time.monotonic()
     options.check(out)
     detector = load_detector(options.detector)
-    groups = _read_groups(person, options, name, detector.size)
+    groups = _read_groups(person, options, name, detector.size, references)
     if zero is not None:
         groups = replace(groups, zero=zero, digest=zero.digest(groups.digest))
-    groups = replace(groups, references=references)
     clock = {"reading": time.monotonic() - began}
     with locked(out, "adapt"):
         recover(out)
@@ -218,7 +218,8 @@ def _learn(
     begun = time.monotonic()
     accelerator = "cpu" if device_of(options.accelerator) == "cpu" else options.accelerator
     offset = None if groups.zero is None else torch.from_numpy(groups.zero.offset_of(AU_KEYS)).float()
-    learner.learn(name, split.learnt, accelerator, zero=offset)
+    beside = None if groups.references is None else groups.references.references
+    learner.learn(name, split.learnt, accelerator, zero=offset, references=beside)
     learner.detector.cpu()
     clock["learning"] = time.monotonic() - begun
     after = {"person": learner.predict(split.test.image, name), "generic": learner.predict(generic.image)}
@@ -264,7 +265,9 @@ def _untrained(groups: _Groups, detector: AUDetector, before: Tensor, after: Ten
 # -- who and what -----------------------------------------------------------------------------------------------------
 
 
-def _read_groups(person: Path, options: LearnOptions, name: str | None, size: int) -> _Groups:
+def _read_groups(
+    person: Path, options: LearnOptions, name: str | None, size: int, references: PersonReferences | None
+) -> _Groups:
     """All faces that are learnt from or measured, none of them in two groups that must be apart."""
     faces = read_labelled(person, size, align=True)
     name = name or _one_name(faces, person)
@@ -288,10 +291,12 @@ def _read_groups(person: Path, options: LearnOptions, name: str | None, size: in
         if test is not None
         else hold_out(faces, options.held_out, options.seed, _clips_of(person))
     )
-    if str(options.method).startswith(("neutral", "reference", "delta_reference")):
+    looks = options.method is not None and find_method(options.method).beside and references is None
+    if looks or str(options.method).startswith(("neutral", "reference")):
         split = replace(split, learnt=_neutral_first(split.learnt, person, str(options.method)))
     batches = [faces, generic, *(batch for batch in (test, others) if batch is not None)]
-    return _Groups(name, split, generic, _digest(name, options, [batch_digest(batch) for batch in batches]))
+    digest = _digest(name, options, [batch_digest(batch) for batch in batches])
+    return _Groups(name, split, generic, digest, references=references)
 
 
 def check_groups(options: LearnOptions, name: str) -> None:

@@ -21,6 +21,7 @@ from lit_faces.core.quiet import quiet_libraries
 from lit_faces.core.sample import FaceBatch
 from lit_faces.core.seeding import generator_for
 from lit_faces.models.adapters import RANK, Delta, learning
+from lit_faces.models.reference import References
 from lit_faces.persons.methods import Method, find_method, references_of
 from lit_faces.tasks.au_detector import AUDetector
 from lit_faces.tasks.obedient import obedient
@@ -170,12 +171,13 @@ def learn_delta(
     penalty: QuadraticPenalty | None = None,
     accelerator: str = "cpu",
     zero: Tensor | None = None,
+    references: References | None = None,
 ) -> Delta:
     """What one person changes in ``detector``, which stays as it is.
 
     Args:
         detector: the shared one.
-        frames: labelled frames of the person; the first is the photo, where the method looks at it.
+        frames: labelled frames of the person.
         how: a method that trains a delta.
         recipe: steps, strengths, seed.
         memory: faces of others, for methods that replay.
@@ -183,12 +185,16 @@ def learn_delta(
         accelerator: of Lightning.
         zero: what is taken off the person's readings (19,), grades; the delta learns what is left, and holds it.
             References stand in its place.
+        references: of the person, where the method looks at them; by default the first of ``frames``, at rest.
 
     Raises:
         ValueError: no frames, a method that lacks its memory or penalty, or a detector without a reference head.
     """
     penalty = _checked(how, "delta", frames, memory, penalty)
-    references = references_of(detector, frames) if how.beside else None
+    if how.beside and references is None:
+        references = references_of(detector, frames)
+    elif not how.beside:
+        references = None
     delta, shared = Delta.fresh(detector, recipe.delta_rank, recipe.seed, references), copy.deepcopy(detector)
     if zero is not None and references is None:  # they say the same and more
         delta.lowered(zero)
