@@ -230,7 +230,9 @@ class MixedFaces(FaceDataModule):
         """What is trained on, for the card of the weights: numbers and licences, nobody's name."""
         found = self.rendered.seen()
         if isinstance(self.train_set, MixedSet):
-            found += [_numbers("labelled crops", one.faces) for one in self.train_set.folders]
+            for one in self.train_set.folders:
+                what = "labelled crops of people who do not exist" if one.share.invented else "labelled crops"
+                found.append(_numbers(what, one.faces))
             if self.smiles is not None and self.train_set.people is not None:
                 about = {"set": self.smiles.reader, "licence": LICENCES.get(self.smiles.reader, "the set's own")}
                 found.append({**_numbers("photographs", self.train_set.people.faces), **about})
