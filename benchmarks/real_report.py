@@ -33,7 +33,7 @@ OURS, ZEROED, MEDIAPIPE, OPENFACE = "ours", "ours, own zero", "MediaPipe", "Open
 BESIDE = "ours, beside own photo"  # of detectors with a reference head
 _SMILE = ("AU06", "AU12", "AU25")
 #: AUs on which the outside readers can be trusted on clips.
-_TRUSTED = ("AU01", "AU02", "AU05", "AU06", "AU09", "AU10", "AU12", "AU17", "AU25", "AU26", "AU43")
+TRUSTED = ("AU01", "AU02", "AU05", "AU06", "AU09", "AU10", "AU12", "AU17", "AU25", "AU26", "AU43")
 _SMALL_GROUP, _LARGE_GROUP = 7, 20  # people: fewer are not judged; from the second on a share counts
 
 
@@ -150,7 +150,7 @@ def clip_figures(clips: Sequence[ClipReading], resamples: int) -> dict[str, Any]
         for k, key in enumerate(AU_KEYS):
             figures[f"clip/{clip.name}/ours/{key}"] = _said(column(ours, key), moves=bool(moves[k]))
             figures[f"clip/{clip.name}/readers/{key}"] = _said(column(theirs, key), moves=bool(moves[k]))
-        kept = [k for k, key in enumerate(AU_KEYS) if key in _TRUSTED and moves[k]]
+        kept = [k for k, key in enumerate(AU_KEYS) if key in TRUSTED and moves[k]]
         pairs = {"ours": clip.ours, "readers": clip.mediapipe}
         if clip.beside is not None:
             pairs["beside"] = clip.beside
@@ -386,7 +386,7 @@ def _clips(figures: Mapping[str, Any]) -> list[str]:
             cells = [_cell(one) if ours["moves"] else "-" for ours, theirs in pairs for one in (ours, theirs)]
             rows.append(f"| {key} | " + " | ".join(cells) + " |")
     means = [_number(figures[f"clip/{name}/{who}/mean"]) for name in names for who in ("ours", "readers")]
-    rows.append(f"| mean of {len(_TRUSTED)} AUs, those that move | {' | '.join(means)} |")
+    rows.append(f"| mean of {len(TRUSTED)} AUs, those that move | {' | '.join(means)} |")
     beside = [
         f"{name} {_number(figures[f'clip/{name}/beside/mean'])}"
         for name in names

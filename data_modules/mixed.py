@@ -46,11 +46,13 @@ class FolderShare:
         together: how many of these are one person's, for detectors that read a face beside others of the person (the
             first at rest where the folder has such); 1 draws faces without looking at who they are.
         masked_aus: AUs whose labels are not learnt from.
+        invented: nobody in it exists (rendered heads), so that no fold of real people leaves anybody out.
     """
 
     path: str
     faces: int = 16
     together: int = 1
+    invented: bool = False
     masked_aus: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -69,7 +71,7 @@ class FolderShare:
             ValueError: damaged, nothing coded, or no fold where one is needed.
         """
         faces = read_labelled(self.path, size, need="any")
-        if without_fold is not None:
+        if without_fold is not None and not self.invented:
             folds = _folds(Path(self.path), faces.subject)
             faces = faces.select(torch.tensor([fold != without_fold for fold in folds]))
         for values in (faces.au_intensity, faces.au_occurrence):
@@ -228,7 +230,9 @@ class MixedFaces(FaceDataModule):
         """What is trained on, for the card of the weights: numbers and licences, nobody's name."""
         found = self.rendered.seen()
         if isinstance(self.train_set, MixedSet):
-            found += [_numbers("labelled crops", one.faces) for one in self.train_set.folders]
+            for one in self.train_set.folders:
+                what = "labelled crops of people who do not exist" if one.share.invented else "labelled crops"
+                found.append(_numbers(what, one.faces))
             if self.smiles is not None and self.train_set.people is not None:
                 about = {"set": self.smiles.reader, "licence": LICENCES.get(self.smiles.reader, "the set's own")}
                 found.append({**_numbers("photographs", self.train_set.people.faces), **about})

@@ -132,8 +132,8 @@ def _import_dlib() -> Any:
 
 
 def _check_image(image: np.ndarray, grey: bool = False) -> None:
-    there = isinstance(image, np.ndarray) and image.dtype == np.uint8
-    if not there or not (image.ndim == 3 and image.shape[2] == 3 or image.ndim == 2 and grey):
+    right = isinstance(image, np.ndarray) and image.dtype == np.uint8
+    if not right or not (image.ndim == 2 if grey and image.ndim < 3 else image.ndim == 3 and image.shape[2] == 3):
         found = f"{image.dtype} {tuple(image.shape)}" if hasattr(image, "dtype") else type(image).__name__
         raise ValueError(f"image: expected a uint8 array (H, W, 3), RGB, got {found}")
 

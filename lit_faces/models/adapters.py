@@ -14,6 +14,9 @@ beside them; afterwards they point where they did before, which is why nobody el
 
     with worn(detector, delta): detector.predict(images)
 
+A delta may carry reference faces of its person (:mod:`lit_faces.models.reference`): it was learnt beside them then,
+and a detector that wears it looks at them.
+
 Layers after Hu et al., LoRA (2021); on convolutions as in Zhong et al. (2024).
 """
 
@@ -31,6 +34,7 @@ from torch.nn.utils import parametrize
 
 from lit_faces.core.fields import field
 from lit_faces.core.weights import check_card, load_weights, save_weights
+from lit_faces.models.reference import Beside, References
 
 DELTA_FILE = "delta.safetensors"
 MOST_BYTES = 50_000
@@ -38,6 +42,7 @@ _CARD, _HEADING = 3_000, 75  # bytes: of card and zero; of a tensor's entry in t
 RANK = 2  # 50 KB hold the last six layers of ours at rank 4, nearly all at rank 2: better on validation people
 _KIND = "delta"
 _PARTS = ("up", "down", "shift")
+_BESIDE = ("beside.features", "beside.intensity")
 _PERSONAL = ("backbone.", "head.", "occurrence.", "expression.", "calibration.")
 
 
@@ -57,35 +62,41 @@ class Delta(nn.Module):
 
     Args:
         detector: code of the shared detector, see :func:`detector_code`.
+        references: faces of the person, as the *shared* detector remembers them.
 
     Attributes:
         up: (out, r) each.
         down: (r, inside) each, ``inside`` being what one output sees.
         shift: of the shape of what it is added to; parameters and buffers.
+        beside: references that the detector looks at while the delta is worn; None: it reads alone.
     """
 
-    def __init__(self, detector: str = "") -> None:
+    def __init__(self, detector: str = "", references: References | None = None) -> None:
         super().__init__()
         self.detector = detector
+        self.beside = None if references is None else Beside(references)
         self.up, self.down, self.shift = nn.ParameterDict(), nn.ParameterDict(), nn.ParameterDict()
 
     @classmethod
-    def fresh(cls, detector: nn.Module, rank: int = RANK, seed: int = 0) -> Delta:
+    def fresh(cls, detector: nn.Module, rank: int = RANK, seed: int = 0, references: References | None = None) -> Delta:
         """A delta that changes nothing yet: the intensity head, and as many of the last layers as the budget holds.
 
         Args:
             detector: with ``backbone`` and ``head``.
             rank: of each layer.
             seed: of ``down``.
+            references: the person's, if it shall be learnt beside them.
 
         Raises:
             ValueError: a rank below 1; the budget does not even hold the head.
         """
         if rank < 1:
             raise ValueError(f"rank: expected 1 or more, got {rank}")
-        made = cls(detector_code(detector))
+        made = cls(detector_code(detector), references)
         draws = torch.Generator().manual_seed(seed)
         left = MOST_BYTES - _CARD
+        if references is not None:
+            left -= 2 * (references.features.numel() + references.intensity.numel() + len(_BESIDE) * _HEADING)
         for name, layer in _layers_from_the_end(detector):
             outputs, inside = layer.weight.shape[0], layer.weight[0].numel()
             biased = name.startswith("head.") and layer.bias is not None
@@ -157,8 +168,11 @@ class Delta(nn.Module):
         Raises:
             ValueError: names or shapes that are no delta's.
         """
-        made = cls(detector)
+        given = [state.get(name) for name in _BESIDE]
+        made = cls(detector, None if given == [None, None] else References.checked(given[0], given[1], where))
         for name, value in state.items():
+            if name in _BESIDE:
+                continue
             part, _, key = name.partition(".")
             if part not in _PARTS or not key or not value.is_floating_point() or not bool(value.isfinite().all()):
                 raise ValueError(f"{where}: {name[:80]}: is no part of a delta: damaged? Make it again")
@@ -224,23 +238,31 @@ def folded(detector: nn.Module, delta: Delta) -> dict[str, Tensor]:
 
 
 @contextmanager
-def wearing(detector: nn.Module, sums: Mapping[str, Tensor]) -> Iterator[None]:
-    """Meanwhile a detector points at other weights (:func:`folded`); its own are not written to."""
+def wearing(detector: nn.Module, sums: Mapping[str, Tensor], beside: Beside | None = None) -> Iterator[None]:
+    """Meanwhile a detector points at other weights (:func:`folded`) and looks at a person; its own stay as they are."""
     own = _own(detector)
     before = {name: own[name].data for name in sums}
     try:
         for name, value in sums.items():
             own[name].data = value
+        _look_at(detector, beside)
         yield
     finally:
         for name, value in before.items():
             own[name].data = value
+        _look_at(detector, None, beside)
+
+
+def _look_at(detector: nn.Module, beside: Beside | None, before: Beside | None = None) -> None:
+    """Read beside a person from now on; a detector that reads alone is not asked."""
+    if beside is not None or before is not None:
+        detector.set_references(None if beside is None else beside.references)  # type: ignore[operator]
 
 
 @contextmanager
 def worn(detector: nn.Module, delta: Delta | None) -> Iterator[None]:
     """Meanwhile a detector reads as a person's; None: as it is."""
-    with wearing(detector, {} if delta is None else folded(detector, delta)):
+    with wearing(detector, {} if delta is None else folded(detector, delta), None if delta is None else delta.beside):
         yield
 
 
@@ -249,6 +271,7 @@ def fold_in(detector: nn.Module, delta: Delta) -> None:
     own = _own(detector)
     for name, value in folded(detector, delta).items():
         own[name].data = value
+    _look_at(detector, delta.beside)
 
 
 class _Added(nn.Module):

@@ -37,11 +37,10 @@ from lit_faces.core.shards import INDEX, ShardSet
 from lit_faces.core.shipped import DETECTOR_HELP, weights_path
 from lit_faces.core.weights import load_weights
 from lit_faces.models.adapters import DELTA_FILE, Delta, detector_code
-from lit_faces.models.reference import Beside
 from lit_faces.persons.generative_replay import GenerativeMemory
 from lit_faces.persons.leakage import Split, batch_digest, hold_out, refuse_shared
 from lit_faces.persons.learner import PersonalLearner, shipped_fisher
-from lit_faces.persons.learning_report import figures_of, write_learning_report, zero_figures
+from lit_faces.persons.learning_report import figures_of, untrained_figures, write_learning_report
 from lit_faces.persons.methods import find_method
 from lit_faces.persons.publication import made_of, publishing, recover
 from lit_faces.persons.recipes import Recipe
@@ -162,6 +161,7 @@ class _Groups:
     generic: FaceBatch
     digest: str
     zero: Zero | None = None
+    references: PersonReferences | None = None
 
 
 def adapt(
@@ -171,6 +171,7 @@ def adapt(
     name: str | None = None,
     tell: Tell = lambda line: None,
     zero: Zero | None = None,
+    references: PersonReferences | None = None,
 ) -> LearnResult:
     """Let a detector learn one person; EWC and replay keep what it knows of the others, or nearly.
 
@@ -182,6 +183,8 @@ def adapt(
         tell: called with a line on what is begun.
         zero: the person's, of the same detector: the figures say what it does without any learning, and a delta begins
             from it and holds it.
+        references: the person's, of the same detector: the figures say what it reads beside them without any learning,
+            and ``delta_reference`` learns beside them.
 
     Raises:
         ValueError: an option, a file or a face that cannot be used; groups that share people or pictures.
@@ -190,7 +193,7 @@ def adapt(
     began = time.monotonic()
     options.check(out)
     detector = load_detector(options.detector)
-    groups = _read_groups(person, options, name, detector.size)
+    groups = _read_groups(person, options, name, detector.size, references)
     if zero is not None:
         groups = replace(groups, zero=zero, digest=zero.digest(groups.digest))
     clock = {"reading": time.monotonic() - began}
@@ -215,13 +218,14 @@ def _learn(
     begun = time.monotonic()
     accelerator = "cpu" if device_of(options.accelerator) == "cpu" else options.accelerator
     offset = None if groups.zero is None else torch.from_numpy(groups.zero.offset_of(AU_KEYS)).float()
-    learner.learn(name, split.learnt, accelerator, zero=offset)
+    beside = None if groups.references is None else groups.references.references
+    learner.learn(name, split.learnt, accelerator, zero=offset, references=beside)
     learner.detector.cpu()
     clock["learning"] = time.monotonic() - begun
     after = {"person": learner.predict(split.test.image, name), "generic": learner.predict(generic.image)}
     figures = {
         **figures_of(split.test, generic, before, after),
-        **({} if groups.zero is None else zero_figures(split.test, groups.zero, before["person"], after["person"])),
+        **_untrained(groups, detector, before["person"], after["person"]),
         "run/seconds": time.monotonic() - began, **{f"run/seconds/{key}": value for key, value in clock.items()},
         "run/person": name, "run/method": learner.method, "run/frames": len(split.learnt),
         "run/test_frames": len(split.test), "run/test_is": split.test_is, "run/learnt": learner.learnt,
@@ -230,11 +234,11 @@ def _learn(
     learner.save(work / "memory.safetensors")
     if isinstance(own := learner.personal.get(name), Delta):
         own.save(work / DELTA_FILE, frames=len(split.learnt), steps=options.steps, seed=options.seed)
-    elif isinstance(own, Beside):
-        code = detector_code(learner.detector)
-        PersonReferences(own.references, (groups.digest[:8],), code).save(work)
+    personal = learner.for_person(name)
+    if personal.references is not None:
+        PersonReferences(personal.references, (groups.digest[:8],), detector_code(personal)).save(work)
     means = {k: round(v, 4) for k, v in figures.items() if isinstance(v, float) and k.endswith("mean") and v == v}
-    learner.for_person(name).export_weights(
+    personal.export_weights(
         work / "detector.safetensors", command="python -m lit_faces.adapt", people_learnt=len(learner.learnt),
         method=learner.method, steps=options.steps, seed=options.seed, figures=means,
     )  # fmt: skip
@@ -243,10 +247,27 @@ def _learn(
     return LearnResult(work, figures)
 
 
+def _untrained(groups: _Groups, detector: AUDetector, before: Tensor, after: Tensor) -> dict[str, Any]:
+    """Figures of what the person's photo gives without learning."""
+    test, found = groups.split.test, {}
+    if groups.zero is not None:
+        found["zero"] = groups.zero.apply(before, AU_KEYS)
+    if groups.references is not None:
+        detector.set_references(groups.references.references)
+        found["reference"] = detector.predict_au(test.image)
+        detector.set_references(None)
+    figures: dict[str, Any] = {}
+    for name, readings in found.items():
+        figures |= untrained_figures(test, name, readings, before, after)
+    return figures
+
+
 # -- who and what -----------------------------------------------------------------------------------------------------
 
 
-def _read_groups(person: Path, options: LearnOptions, name: str | None, size: int) -> _Groups:
+def _read_groups(
+    person: Path, options: LearnOptions, name: str | None, size: int, references: PersonReferences | None
+) -> _Groups:
     """All faces that are learnt from or measured, none of them in two groups that must be apart."""
     faces = read_labelled(person, size, align=True)
     name = name or _one_name(faces, person)
@@ -270,10 +291,12 @@ def _read_groups(person: Path, options: LearnOptions, name: str | None, size: in
         if test is not None
         else hold_out(faces, options.held_out, options.seed, _clips_of(person))
     )
-    if str(options.method).startswith(("neutral", "reference")):
+    looks = options.method is not None and find_method(options.method).beside and references is None
+    if looks or str(options.method).startswith(("neutral", "reference")):
         split = replace(split, learnt=_neutral_first(split.learnt, person, str(options.method)))
     batches = [faces, generic, *(batch for batch in (test, others) if batch is not None)]
-    return _Groups(name, split, generic, _digest(name, options, [batch_digest(batch) for batch in batches]))
+    digest = _digest(name, options, [batch_digest(batch) for batch in batches])
+    return _Groups(name, split, generic, digest, references=references)
 
 
 def check_groups(options: LearnOptions, name: str) -> None:

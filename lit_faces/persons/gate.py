@@ -144,5 +144,5 @@ class Gate:
             if len(self._sums) > _KEPT:
                 self._sums.popitem(last=False)
         self._sums.move_to_end(name)
-        with wearing(self.detector, self._sums[name]):
+        with wearing(self.detector, self._sums[name], delta.beside):
             return self.detector.predict(images)

@@ -166,6 +166,7 @@ class PersonalLearner:
         accelerator: str = "cpu",
         consolidate: bool = True,
         zero: Tensor | None = None,
+        references: References | None = None,
     ) -> None:
         """Learn one more person.
 
@@ -177,6 +178,7 @@ class PersonalLearner:
             consolidate: keep what the next person's learning needs (memory, Fisher information); the last person's
                 may go without.
             zero: what the person's resting face reads too much (19,), grades; a delta begins from there.
+            references: of the person, for a delta that is learnt beside them; by default the first of ``frames``.
         """
         if len(frames):
             frames = replace(frames, subject=[name] * len(frames))
@@ -185,7 +187,7 @@ class PersonalLearner:
             elif self.how.trains == "delta":
                 recipe = replace(self.recipe, seed=derive_seed(self.recipe.seed, len(self.learnt)) % 2**31)
                 self.personal[name] = learn_delta(
-                    self.detector, frames, self.how, recipe, self.memory, self.penalty, accelerator, zero
+                    self.detector, frames, self.how, recipe, self.memory, self.penalty, accelerator, zero, references
                 )
             elif not self.how.leaves_others:
                 self._learn_by_gradient(frames, accelerator, consolidate)

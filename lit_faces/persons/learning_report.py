@@ -13,11 +13,12 @@ from lit_faces.core.facs import AU_KEYS
 from lit_faces.core.files import replace_file
 from lit_faces.core.sample import FaceBatch
 from lit_faces.metrics.detector import scores
-from lit_faces.persons.zero import Zero
 from lit_faces.reports.page import Page
 from lit_faces.reports.pictures import save_figure
 
-AFTER, ZERO = "person/after/icc/mean", "person/zero/icc/mean"
+AFTER = "person/after/icc/mean"
+#: What a photo gives without any learning, by the name of its figures (``person/zero/icc/mean``), in words.
+UNTRAINED = {"zero": "the zero alone", "reference": "beside the photo alone"}
 
 
 def figures_of(
@@ -43,31 +44,39 @@ def figures_of(
     return figures
 
 
-def zero_figures(test: FaceBatch, zero: Zero, before: Tensor, after: Tensor) -> dict[str, Any]:
-    """What the person's zero does without any learning, ``person/zero/icc/AU06``, and its share of the gain.
+def untrained_figures(test: FaceBatch, name: str, readings: Tensor, before: Tensor, after: Tensor) -> dict[str, Any]:
+    """What a photo gives without any learning, ``person/zero/icc/AU06``, and its share of the gain.
 
     Args:
         test: the person's faces.
-        zero: the person's, of the detector before.
-        before: readings before, float (n, 19).
-        after: readings after, float (n, 19).
+        name: of :data:`UNTRAINED`.
+        readings: what is read so, float (n, 19).
+        before: by the detector that is adapted, alone, float (n, 19).
+        after: by the adapted one, float (n, 19).
 
     Returns:
-        ICC and MAE by AU and in the mean; ``person/zero/share/icc`` and ``.../mae``: gain of the zero alone over the
-        gain of zero or learning, NaN where nothing was gained.
+        ICC and MAE by AU and in the mean; ``person/zero/share/icc`` and ``.../mae``: its gain over that of learning,
+        NaN where nothing was gained.
     """
     figures: dict[str, Any] = {}
-    truth, found = test.au_intensity, {"before": before, "zero": zero.apply(before, AU_KEYS), "after": after}
-    each = {when: dict(zip(("icc", "mae"), scores(truth, readings))) for when, readings in found.items()}
+    found = {"before": before, name: readings, "after": after}
+    each = {when: dict(zip(("icc", "mae"), scores(test.au_intensity, one))) for when, one in found.items()}
     for figure in ("icc", "mae"):
-        values = each["zero"][figure]
-        figures |= {f"person/zero/{figure}/{key}": float(value) for key, value in zip(AU_KEYS, values)}
+        values = each[name][figure]
+        figures |= {f"person/{name}/{figure}/{key}": float(value) for key, value in zip(AU_KEYS, values)}
         means = {when: _known_mean(one[figure]) for when, one in each.items()}
-        figures[f"person/zero/{figure}/mean"] = means["zero"]
+        figures[f"person/{name}/{figure}/mean"] = means[name]
         gained = means["after"] - means["before"]
         better = gained > 0 if figure == "icc" else gained < 0
-        figures[f"person/zero/share/{figure}"] = (means["zero"] - means["before"]) / gained if better else float("nan")
+        figures[f"person/{name}/share/{figure}"] = (means[name] - means["before"]) / gained if better else float("nan")
     return figures
+
+
+def best_untrained(figures: Mapping[str, Any]) -> tuple[str, float] | None:
+    """Which of :data:`UNTRAINED` reads the person best, and its mean ICC; None where nothing is known."""
+    known = {name: figures.get(f"person/{name}/icc/mean") for name in UNTRAINED}
+    found = {name: value for name, value in known.items() if value is not None and value == value}
+    return max(found.items(), key=lambda pair: pair[1]) if found else None
 
 
 def _known_mean(values: np.ndarray) -> float:
@@ -106,19 +115,23 @@ def report(figures: Mapping[str, Any]) -> str:
         names = [f"{g}/{w}/{f}/{key}" for g, f in (("person", "icc"), ("person", "mae")) for w in ("before", "after")]
         names += [f"generic/{when}/icc/{key}" for when in ("before", "after")]
         lines.append("| " + " | ".join([key, *(_cell(figures[name]) for name in names)]) + " |")
-    return "\n".join([*lines, *_zero_lines(figures)]) + "\n"
+    return "\n".join([*lines, *_untrained_lines(figures)]) + "\n"
 
 
-def _zero_lines(figures: Mapping[str, Any]) -> list[str]:
-    """What the person's zero did alone, where there was one."""
-    if ZERO not in figures:
-        return []
-    return [
-        "",
-        f"The person's zero alone, nothing learnt: ICC {_cell(figures[ZERO])}, MAE "
-        f"{_cell(figures['person/zero/mae/mean'])}; that is {_percent(figures['person/zero/share/icc'])} of the gain "
-        f"in ICC and {_percent(figures['person/zero/share/mae'])} of that in MAE.",
-    ]
+def _untrained_lines(figures: Mapping[str, Any]) -> list[str]:
+    """What the person's photo gave alone, where it was tried."""
+    lines = []
+    for name, words in UNTRAINED.items():
+        if f"person/{name}/icc/mean" in figures:
+            icc, mae, *shares = (
+                figures[f"person/{name}/{what}"] for what in ("icc/mean", "mae/mean", "share/icc", "share/mae")
+            )
+            lines += [
+                "",
+                f"{words.capitalize()}, nothing learnt: ICC {_cell(icc)}, MAE {_cell(mae)}; that is "
+                f"{_percent(shares[0])} of the gain in ICC and {_percent(shares[1])} of that in MAE.",
+            ]
+    return lines
 
 
 def _percent(value: float | None) -> str:
@@ -134,7 +147,8 @@ def add_to_page(page: Page, folder: Path, figures: Mapping[str, Any]) -> None:
         figures: of its results.json, and ``run/seconds`` of the whole.
     """
     page.heading("The detector")
-    when = (("before", "person/before"), ("the zero alone", "person/zero"), ("after", "person/after"))
+    tried = [(words, f"person/{name}") for name, words in UNTRAINED.items() if f"person/{name}/icc/mean" in figures]
+    when = (("before", "person/before"), *tried, ("after", "person/after"))
     page.facts([(f"MAE on the person, {word}", _cell(figures.get(f"{name}/mae/mean"))) for word, name in when])
     page.facts([(f"ICC on the person, {word}", _cell(figures.get(f"{name}/icc/mean"))) for word, name in when])
     page.facts(

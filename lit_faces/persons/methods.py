@@ -37,7 +37,7 @@ from lit_faces.core.classes import find_class
 from lit_faces.core.facs import MAX_INTENSITY
 from lit_faces.core.sample import FaceBatch
 from lit_faces.core.words import UsageError, nearest, suggestion
-from lit_faces.models.reference import Beside
+from lit_faces.models.reference import Beside, References
 from lit_faces.tasks.au_detector import AUDetector
 
 if TYPE_CHECKING:
@@ -77,6 +77,7 @@ class Method:
         fit: makes a map of the person's own instead (a calibration, a head): no gradient, and nobody else is touched.
         labels: whether the labels of the person's frames are read.
         population: whether ``fit`` needs to know what is usual.
+        beside: whether a delta is learnt, and read, with the photo beside every frame.
     """
 
     trains: Literal["nothing", "head", "all", "delta"] = "all"
@@ -88,6 +89,7 @@ class Method:
     fit: Callable[[Reader, FaceBatch], nn.Module] | None = None
     labels: bool = True
     population: bool = False
+    beside: bool = False
 
     @property
     def leaves_others(self) -> bool:
@@ -120,9 +122,13 @@ def _labelled_affine(learner: Reader, frames: FaceBatch) -> nn.Module:
     return labelled_affine(learner.read(frames.image), frames.au_intensity)
 
 
+def references_of(detector: AUDetector, frames: FaceBatch) -> References:
+    """The photo, which comes first and is neutral, as the detector remembers it."""
+    return detector.make_references(frames.image[:1], torch.zeros(1, frames.au_intensity.shape[1]))
+
+
 def _reference(learner: Reader, frames: FaceBatch) -> nn.Module:
-    """The photo, which the detector looks at while it reads."""
-    return Beside(learner.detector.make_references(frames.image[:1], torch.zeros(1, frames.au_intensity.shape[1])))
+    return Beside(references_of(learner.detector, frames))
 
 
 @torch.no_grad()
@@ -159,6 +165,7 @@ METHODS: dict[str, Method] = {
     "delta": Method("delta", replay=True),
     "delta_alone": Method("delta"),
     "delta_ewc_replay": Method("delta", penalty=_ewc, replay=True),
+    "delta_reference": Method("delta", replay=True, beside=True),  # the photo comes first, and is neutral
     # without labels: from the photo, which is neutral; from all frames of the person
     "reference": Method(fit=_reference, labels=False),
     "neutral": Method(fit=_neutral, labels=False, population=True),

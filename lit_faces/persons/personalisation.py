@@ -29,7 +29,8 @@ from lit_faces.persons.before_after import add_to_page as add_source
 from lit_faces.persons.calibration import CalibrateOptions, calibrate
 from lit_faces.persons.enrolment import enrol, entry_of, face_of_original, registry_for
 from lit_faces.persons.generation import SetOptions, SetResult, Tell, make_set, prepare
-from lit_faces.persons.learning_report import AFTER, ZERO, add_to_page
+from lit_faces.persons.learning_report import AFTER, UNTRAINED, add_to_page, best_untrained
+from lit_faces.persons.reference import REFERENCE_FILE, PersonReferences
 from lit_faces.persons.report import write_report
 from lit_faces.persons.sets import Progress
 from lit_faces.persons.source import PersonOptions
@@ -94,10 +95,12 @@ def personalise(
         for line in made.summary(wanted.verify):
             tell(line)
         made.refuse_empty()
-        learnt = adapt(made.folder, learning, out / "detector", source.name, tell, zero)
-        after, alone = learnt.figures.get(AFTER), learnt.figures.get(ZERO)  # null where too little is known
-        if after is not None and alone is not None and after < alone:
-            tell("learning did not beat the person's zero alone: zero.json with the first detector reads them better")
+        beside = PersonReferences.load(out) if (out / REFERENCE_FILE).is_file() else None
+        learnt = adapt(made.folder, learning, out / "detector", source.name, tell, zero, beside)
+        after, untrained = learnt.figures.get(AFTER), best_untrained(learnt.figures)  # null where too little is known
+        if after is not None and untrained is not None and after < untrained[1]:
+            tell(f"learning did not beat {UNTRAINED[untrained[0]]} ({untrained[1]:.2f} against {after:.2f}): what "
+                 "`calibrate` writes reads this person better")  # fmt: skip
         if learnt.already:
             tell(f"{learnt.folder}: is there already")
         seen = OnSource.read(source, learning.detector, zero, learnt.folder)

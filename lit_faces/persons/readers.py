@@ -32,14 +32,21 @@ def person_detector(word: str | Path, folder: Path | None = None) -> FaceReader:
     """
     place = Path(word) if folder is None else Path(folder)
     detector = open_detector(word_of(word))
-    if not isinstance(detector, AUDetector) or detector.reference is None or not (place / REFERENCE_FILE).is_file():
+    if not isinstance(detector, AUDetector) or detector.reference is None:
         return detector
-    code = detector_code(detector)
-    kept = PersonReferences.load(place)
-    if kept.reader == code:
-        detector.set_references(kept.references)
-    elif weights_path("detector", place) == place:  # else the folder's own detector has learnt the person since
-        raise ValueError(f"{place / REFERENCE_FILE}: {kept.of_another(code)}")
+    own = weights_path("detector", place)  # a delta that was learnt beside the photo has its references beside it
+    code, others = detector_code(detector), None
+    for kept in [
+        PersonReferences.load(one) for one in dict.fromkeys((own.parent, place)) if (one / REFERENCE_FILE).is_file()
+    ]:
+        if kept.reader == code:
+            detector.set_references(kept.references)
+            return detector
+        others = kept
+    if (
+        others is not None and own == place and place.is_dir()
+    ):  # else the folder's own detector has learnt the person since
+        raise ValueError(f"{place / REFERENCE_FILE}: {others.of_another(code)}")
     return detector
 
 

@@ -21,7 +21,8 @@ from lit_faces.core.quiet import quiet_libraries
 from lit_faces.core.sample import FaceBatch
 from lit_faces.core.seeding import generator_for
 from lit_faces.models.adapters import RANK, Delta, learning
-from lit_faces.persons.methods import Method, find_method
+from lit_faces.models.reference import References
+from lit_faces.persons.methods import Method, find_method, references_of
 from lit_faces.tasks.au_detector import AUDetector
 from lit_faces.tasks.obedient import obedient
 from lit_faces.tasks.personal import Memory, PersonalHead
@@ -170,6 +171,7 @@ def learn_delta(
     penalty: QuadraticPenalty | None = None,
     accelerator: str = "cpu",
     zero: Tensor | None = None,
+    references: References | None = None,
 ) -> Delta:
     """What one person changes in ``detector``, which stays as it is.
 
@@ -182,13 +184,19 @@ def learn_delta(
         penalty: consolidated on whom the detector knew; it holds the *sum* of shared weights and delta.
         accelerator: of Lightning.
         zero: what is taken off the person's readings (19,), grades; the delta learns what is left, and holds it.
+            References stand in its place.
+        references: of the person, where the method looks at them; by default the first of ``frames``, at rest.
 
     Raises:
-        ValueError: no frames, or a method that lacks its memory or penalty.
+        ValueError: no frames, a method that lacks its memory or penalty, or a detector without a reference head.
     """
     penalty = _checked(how, "delta", frames, memory, penalty)
-    delta, shared = Delta.fresh(detector, recipe.delta_rank, recipe.seed), copy.deepcopy(detector)
-    if zero is not None:
+    if how.beside and references is None:
+        references = references_of(detector, frames)
+    elif not how.beside:
+        references = None
+    delta, shared = Delta.fresh(detector, recipe.delta_rank, recipe.seed, references), copy.deepcopy(detector)
+    if zero is not None and references is None:  # they say the same and more
         delta.lowered(zero)
     with learning(shared, delta):
         task = PersonalHead(
@@ -200,6 +208,7 @@ def learn_delta(
             replay_share=recipe.replay_share,
             lr=recipe.delta_lr * (1.0 if how.replay else _ALONE),
             seed=recipe.seed,
+            references=references,
         )
         _fit(task, frames, recipe, accelerator)
     return delta.cpu().requires_grad_(False)

@@ -59,7 +59,7 @@ class Entry:
         zero: what the resting face reads too much. It is taken off where there is no delta: a delta knows it already.
         face: dlib's embedding, float32 (128,); None: the person is not recognised, only named.
         references: pictures that the shared detector looks at while it reads. They stand in the place of the zero; a
-            delta, whose features are others, reads without them.
+            delta that was learnt beside its person has its own.
     """
 
     delta: Delta | None = None

@@ -27,7 +27,7 @@ Start = tuple[float, float, float]
 _BOX_X, _BOX_Y, _BOX_SIDE = 0.0, -0.018, 0.689
 #: Shifts and sizes of the boxes whose landmarks are averaged: of a face that is followed; of one that is detected, or
 #: detected anew between the looks at the whole picture.
-_STARTS: tuple[Start, ...] = ((0.0, -0.035, 1.0), (0.03, 0.02, 1.02), (-0.03, 0.02, 0.98))
+_STARTS: tuple[Start, ...] = ((0.03, -0.03, 1.0), (-0.03, 0.03, 1.0))
 _SHIFTS = (-0.04, -0.02, 0.0, 0.02, 0.04)
 _MANY_STARTS: tuple[Start, ...] = tuple((x, y, 1.0 + 25.0 * x * y) for x in _SHIFTS for y in _SHIFTS)
 _SOME_STARTS = tuple(start for start in _MANY_STARTS if abs(start[0]) == abs(start[1]) != 0.02)

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from lit_faces.continual.penalties import LwF, QuadraticPenalty
 from lit_faces.core.sample import FaceBatch, joined
 from lit_faces.losses.action_units import masked_concordance, masked_cross_entropy, masked_logit_bce, masked_mse
+from lit_faces.models.reference import References
 from lit_faces.tasks.au_detector import AUDetector
 from lit_faces.tasks.augmentation import augment_frames
 from lit_faces.tasks.base import FaceTask
@@ -52,6 +53,7 @@ class PersonalHead(FaceTask):
         weight_other: of the losses of occurrence and expression, where the detector has such heads.
         augment: vary light and place of the frames.
         seed: of augmentation and replay.
+        references: of the person, beside whom the new frames (not the remembered ones) are read.
     """
 
     def __init__(
@@ -69,12 +71,13 @@ class PersonalHead(FaceTask):
         weight_other: float = 0.1,
         augment: bool = True,
         seed: int = 0,
+        references: References | None = None,
     ) -> None:
         super().__init__(seed)
         if replay_share <= 0 or lr <= 0:
             raise ValueError(f"replay_share and lr: expected numbers above 0, got {replay_share} and {lr}")
         self.detector, self.penalty, self.distil, self.memory = detector, penalty, distil, memory
-        self.teacher, self.labelled = teacher, frozenset(labelled)
+        self.teacher, self.labelled, self.references = teacher, frozenset(labelled), references
         self.replay_share, self.trains, self.lr, self.augment = replay_share, trains, lr, augment
         self.loss_weights = {"mse": 4.0, "concordance": weight_concordance, "other": weight_other}
         if trains == "head":
@@ -107,7 +110,7 @@ class PersonalHead(FaceTask):
         image = batch.image_float()
         if self.augment:
             image = augment_frames(image, draws)
-        reading = self.detector.read(image)
+        reading = self._read(image, new)
         raw = reading.intensity
         read = self.detector.calibration.line(raw)  # what is right in the end is what is read out
         wanted = batch.au_intensity
@@ -126,6 +129,15 @@ class PersonalHead(FaceTask):
             total = total + self.distil.penalty(self.detector, image[:new], raw[:new])
         self.count(new)
         return total
+
+    def _read(self, image: Tensor, new: int) -> Reading:
+        """What the detector reads, on the first ``new`` pictures beside the person's references where there are any."""
+        if self.references is None:
+            return self.detector.read(image)
+        beside = self.references.to(image.device).expand(len(image))
+        assert beside.there is not None  # `expand` has made it
+        beside.there = beside.there & (torch.arange(len(image), device=image.device) < new)[:, None]
+        return self.detector.reading_of(self.detector.features(image), beside)
 
     def _other_heads(self, reading: Reading, batch: FaceBatch, rows: int) -> Tensor:
         """Cross-entropies of occurrence and expression over the first rows, 0 without such a head or any code."""

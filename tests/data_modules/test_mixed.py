@@ -95,6 +95,7 @@ def test_folds_of_people_stand_beside_the_labels(tmp_path: Path) -> None:
     (tmp_path / "people.csv").write_text("subject,age,fold\np0,20,0\np1,30,1\np2,40,1\n")
     assert FolderShare(str(tmp_path)).read(64, without_fold=1).subject == ["photo:p0"]
     assert len(FolderShare(str(tmp_path)).read(64)) == 3
+    assert len(FolderShare(str(tmp_path), invented=True).read(64, without_fold=1)) == 3  # of people who do not exist
 
 
 def test_people_are_chosen_and_tested_on_renders_alone(photographs: str, drawn: Path) -> None:

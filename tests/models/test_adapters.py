@@ -134,3 +134,27 @@ def test_a_rank_that_does_not_fit_is_refused():
         Delta.fresh(Wide())
     with pytest.raises(ValueError, match="1 or more"):
         Delta.fresh(Wide(), rank=0)
+
+
+def test_a_delta_that_was_learnt_beside_its_person_looks_at_them_while_it_is_worn(images, tmp_path):
+    torch.manual_seed(2)
+    detector = AUDetector("aligned_face_small", size=32, reference_head=True).eval().requires_grad_(False)
+    torch.nn.init.normal_(detector.reference.shift.weight, std=0.2)
+    references = detector.make_references(images[:1], torch.zeros(1, 19))
+    alone = detector.predict(images).intensity
+    detector.set_references(references)
+    beside = detector.predict(images).intensity
+    detector.set_references(None)
+    delta = Delta.fresh(detector, references=references)
+    assert delta.save(tmp_path / "delta.safetensors").stat().st_size <= MOST_BYTES
+    for one in (delta, Delta.load(tmp_path / "delta.safetensors")):
+        with worn(detector, one):
+            torch.testing.assert_close(detector.predict(images).intensity, beside, atol=0.02, rtol=0)
+        assert torch.equal(detector.predict(images).intensity, alone)
+    own = copy.deepcopy(detector)
+    fold_in(own, moved(delta))
+    with worn(detector, delta):
+        assert torch.equal(own.predict(images).intensity, detector.predict(images).intensity)
+    damaged = {**delta.state_dict(), "beside.intensity": torch.zeros(1, 3)}
+    with pytest.raises(ValueError, match="do not match"):
+        Delta.of_state(damaged, delta.detector, "delta")

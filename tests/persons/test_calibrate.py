@@ -185,3 +185,19 @@ def test_a_detector_with_a_reference_head_remembers_the_photo(
     with pytest.raises(ValueError, match=REFERENCE_FILE):
         person_detector(weights, out)
     assert main(["--undo", "--out", str(out)]) == 0 and not (out / REFERENCE_FILE).exists()
+
+
+def test_references_that_lie_with_a_learnt_detector_are_its_own(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    made = AUDetector("aligned_face_small", size=64, reference_head=True).eval()
+    torch.nn.init.normal_(made.reference.shift.weight, std=0.2)
+    person = tmp_path / "anna"
+    made.export_weights(person / "detector" / "detector.safetensors")
+    own = load_detector(person / "detector" / "detector.safetensors")
+    images = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    kept = own.make_references(images[:1], torch.zeros(1, 19))
+    PersonReferences(kept, ("a",), "another").save(person)  # of the detector before: it serves no more
+    assert person_detector(str(person)).references is None
+    PersonReferences(kept, ("a",), detector_code(own)).save(person / "detector")
+    assert person_detector(str(person)).references is not None
+    assert person_detector(str(person / "detector")).references is not None

@@ -1,4 +1,4 @@
-"""What the person's zero does without learning, and its share of the gain."""
+"""What a photo gives without learning, and its share of the gain."""
 
 import math
 
@@ -8,7 +8,7 @@ import torch
 
 from lit_faces.core.facs import AU_INDEX, AU_KEYS, NUM_AUS
 from lit_faces.core.sample import FaceBatch, FaceSample, collate
-from lit_faces.persons.learning_report import report, zero_figures
+from lit_faces.persons.learning_report import best_untrained, report, untrained_figures
 from lit_faces.persons.zero import Evidence, Slopes, Zero
 
 
@@ -25,10 +25,14 @@ def test_the_share_of_the_zero_in_the_gain() -> None:
     test = faces()
     truth = test.au_intensity.nan_to_num(0.0)
     zero = Zero.of(("AU04",), Slopes(("AU04",), np.array([1.0]))).pooled(Evidence(np.array([0.75]), "a"))
-    found = zero_figures(test, zero, truth + 1.0, truth + 0.0)
+    found = untrained_figures(test, "zero", zero.apply(truth + 1.0, AU_KEYS), truth + 1.0, truth + 0.0)
     assert found["person/zero/mae/AU04"] == pytest.approx(0.25) and math.isnan(found["person/zero/mae/AU06"])
     assert found["person/zero/share/mae"] == pytest.approx(0.75)
-    assert math.isnan(zero_figures(test, zero, truth + 1.0, truth + 2.0)["person/zero/share/mae"])
+    nothing = untrained_figures(test, "reference", truth + 0.5, truth + 1.0, truth + 2.0)
+    assert math.isnan(nothing["person/reference/share/mae"]) and nothing["person/reference/mae/mean"] == 0.5
+    assert best_untrained({}) is None and best_untrained({"person/zero/icc/mean": math.nan}) is None
+    both = {"person/zero/icc/mean": 0.3, "person/reference/icc/mean": 0.4}
+    assert best_untrained(both) == ("reference", 0.4)
 
 
 def test_the_report_says_it_where_there_is_a_zero() -> None:
@@ -41,4 +45,7 @@ def test_the_report_says_it_where_there_is_a_zero() -> None:
     assert "zero alone" not in report(figures)
     figures |= {"person/zero/icc/mean": 0.41, "person/zero/mae/mean": 0.3, "person/zero/share/icc": 0.62,
                 "person/zero/share/mae": float("nan")}  # fmt: skip
-    assert "ICC 0.41, MAE 0.30; that is 62 % of the gain in ICC and - of that in MAE." in report(figures)
+    assert (
+        "The zero alone, nothing learnt: ICC 0.41, MAE 0.30; that is 62 % of the gain in ICC and - of that in MAE."
+        in report(figures)
+    )
