@@ -162,6 +162,7 @@ class AUDetector(MeasuredDetector):
             )
         self.requires_grad_(False)
         self.reference.requires_grad_(True)
+        self.train(self.training)  # Lightning leaves every part in the mode that it is in
 
     def train(self, mode: bool = True) -> AUDetector:
         """Training mode; what does not train stays as it reads."""
