@@ -79,6 +79,9 @@ class AUDetector(MeasuredDetector):
             several faces of one subject then (``mode: people`` of rendered faces).
         reference_kind: ``compare``, or ``difference`` (one-frame calibration as published, a baseline).
         weight_reference: weight of what is read beside references, against what is read without.
+        trains: ``all``, or ``reference``: the reference head alone, everything else as ``init`` has it, calibration
+            included, so that faces which are read alone are read as before to the last bit. To be given people whom
+            ``init`` has not seen: of those it knows by heart a photo tells it little.
         calibrate: fit scale and thresholds on the validation people after each epoch of a fit.
         augment: change light, place, noise and blur of training pictures, and mirror half of them.
         strong: with ``augment``, change them as far as photographs of strangers differ.
@@ -110,6 +113,7 @@ class AUDetector(MeasuredDetector):
         reference_head: bool = False,
         reference_kind: Literal["compare", "difference"] = "compare",
         weight_reference: float = 1.0,
+        trains: Literal["all", "reference"] = "all",
         calibrate: bool = False,
         augment: bool = True,
         strong: bool = False,
@@ -132,7 +136,7 @@ class AUDetector(MeasuredDetector):
             "expression": weight_expression if expression_head else 0.0,
         }
         self.weight_order, self.reference_head, self.weight_reference = weight_order, reference_head, weight_reference
-        self.reference_kind = reference_kind
+        self.reference_kind, self.trains = reference_kind, trains
         self.references: References | None = None
         self.occurrence_head, self.expression_head, self.calibrate = occurrence_head, expression_head, calibrate
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
@@ -146,6 +150,26 @@ class AUDetector(MeasuredDetector):
             raise ValueError("occurrence_head: needs a weight_occurrence above 0, or nothing would train it")
         if stage == "fit" and self.trainer.ckpt_path is None and (path := self.starts_from()) is not None:
             self._start_from(path)
+            if self.trains == "reference":
+                self.calibration.load_state_dict(load_detector(path).calibration.state_dict())
+        if stage == "fit" and self.trains == "reference":
+            self._hold_all_but_references()
+
+    def _hold_all_but_references(self) -> None:
+        if self.reference is None or self.starts_from() is None or self.calibrate:
+            raise ValueError(
+                "trains reference: needs reference_head, an init that can read already, and calibrate: false"
+            )
+        self.requires_grad_(False)
+        self.reference.requires_grad_(True)
+        self.train(self.training)  # Lightning leaves every part in the mode that it is in
+
+    def train(self, mode: bool = True) -> AUDetector:
+        """Training mode; what does not train stays as it reads."""
+        super().train(mode)
+        if mode and self.trains == "reference":
+            self.backbone.eval()
+        return self
 
     def starts_from(self) -> Path | None:
         """The file that ``init`` means; None = random weights.
@@ -352,7 +376,7 @@ class AUDetector(MeasuredDetector):
         beside = self.reading_of(features, references)
         rows = there.any(1)
         losses = self.losses(beside.select(rows), batch.select(rows)) if rows.any() else {}
-        total = sum((self.loss_weights[name] * value for name, value in losses.items()), features.sum() * 0.0)
+        total = sum((self.loss_weights[name] * value for name, value in losses.items()), beside.intensity.sum() * 0.0)
         if self.weight_order and len(orders):
             total = total + self.weight_order * self._order_loss(beside.intensity, orders)
         return total
@@ -373,10 +397,12 @@ class AUDetector(MeasuredDetector):
         image = batch.image_float()
         if self.augment:
             image = self.change(image, self.step_generator())
-        features = self.features(image)
-        alone = self.reading_of(features)
-        losses, weights = self.losses(alone, batch), dict(self.loss_weights)
-        if self.weight_order and len(orders):
+        with torch.set_grad_enabled(self.trains == "all" and torch.is_grad_enabled()):
+            features = self.features(image)
+            alone = self.reading_of(features)
+        weights = dict(self.loss_weights)
+        losses = self.losses(alone, batch) if self.trains == "all" else {}
+        if self.weight_order and len(orders) and self.trains == "all":
             losses["order"], weights["order"] = self._order_loss(alone.intensity, orders), self.weight_order
         if self.reference is not None:
             losses["reference"] = self._beside(features, alone, batch, orders)

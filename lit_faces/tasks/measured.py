@@ -41,6 +41,13 @@ class Reading:
         return Reading(self.intensity[rows], *picked)
 
 
+def _to_calibrate(reading: Reading, batch: FaceBatch) -> Tensor:
+    """(4, n, 19) on the CPU: intensity, its truth, occurrence score, its truth."""
+    scores = reading.intensity if reading.occurrence is None else reading.occurrence.sigmoid()
+    row = reading.intensity, batch.au_intensity, scores, batch.au_occurrence
+    return torch.stack([x.detach().float().cpu() for x in row])
+
+
 class MeasuredDetector(FaceTask):
     """Validation and test of whatever reads AUs on a batch; a subclass says how it reads, and trains it.
 
@@ -88,9 +95,7 @@ class MeasuredDetector(FaceTask):
         error = masked_mse(reading.intensity, batch.au_intensity)
         self.val_mse.update({"mse": (error, known.sum().double())})
         if self.calibrate:
-            scores = reading.intensity if reading.occurrence is None else reading.occurrence.sigmoid()
-            row = reading.intensity, batch.au_intensity, scores, batch.au_occurrence
-            self._seen_in_validation.append(torch.stack([x.detach().float().cpu() for x in row]))
+            self._seen_in_validation.append(_to_calibrate(reading, batch))
 
     def on_validation_epoch_end(self) -> None:
         """Log ``val/mse``, ``val/icc/AU06`` ... and ``val/icc/mean`` of raw readings; fit the calibration."""
@@ -105,6 +110,12 @@ class MeasuredDetector(FaceTask):
             if rows:
                 self._calibrate(torch.cat(rows, 1))
         self._seen_in_validation.clear()
+
+    @torch.no_grad()
+    def fit_calibration(self, faces: FaceBatch, batch_size: int = 64) -> None:
+        """Fit scale, shift and thresholds on labelled faces, as each epoch of a fit does on the validation people."""
+        parts = [faces.select(slice(k, k + batch_size)).to(self.device) for k in range(0, len(faces), batch_size)]
+        self._calibrate(torch.cat([_to_calibrate(self.read(part.image_float()), part) for part in parts], 1))
 
     def _calibrate(self, rows: Tensor) -> None:
         """Fit scale, shift and thresholds to (4, n, 19): intensity, its truth, occurrence score, its truth."""

@@ -240,3 +240,25 @@ def test_references_need_a_head_and_their_own_detector(faces):
     found.features = found.features[:, :-1]
     with pytest.raises(ValueError, match="features, this detector has"):
         task.set_references(found)
+
+
+def test_the_reference_head_alone_is_learnt_on_and_all_else_reads_as_before(tmp_path, frame_loader, faces):
+    first = build(reference_head=True, occurrence_head=True, weight_occurrence=1.0)
+    first.calibration.shift.fill_(0.25)
+    start = first.export_weights(tmp_path / "first.safetensors", half=False)
+    options = {"reference_head": True, "occurrence_head": True, "weight_occurrence": 1.0, "trains": "reference"}
+    task = build(init=str(start), lr=1e-2, **options)
+    batches = [batch for batch in frame_loader(3)]
+    for batch in batches:
+        batch.subject = [name for name in "aabb" for _ in range(len(batch) // 4 or 1)][: len(batch)]
+    trainer(tmp_path / "run", limit_val_batches=0).fit(task, torch.utils.data.DataLoader(batches, batch_size=None))
+    learnt, before, images = load_detector(tmp_path / "run" / WEIGHTS_FILE), load_detector(start), faces(3, 5).image
+    assert torch.allclose(learnt.predict(images).intensity, before.predict(images).intensity, atol=0.02)
+    held, now = before.state_dict(), task.state_dict()
+    moved = {name.split(".")[0] for name in held if not torch.equal(held[name], now[name])}
+    assert moved - {"prevalence"} == {"reference"}
+    for one in (learnt, before):
+        one.set_references(one.make_references(images[:1]))
+    assert not torch.allclose(learnt.predict(images).intensity, before.predict(images).intensity, atol=0.02)
+    with pytest.raises(ValueError, match="needs reference_head, an init"):
+        trainer(tmp_path / "no").fit(build(**options), frame_loader(1), frame_loader(1))
