@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lit_faces.command import one_line, program, run_command
+from lit_faces.core.words import count_of
 
 if TYPE_CHECKING:
     from lit_faces.reading.options import PredictOptions
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from lit_faces.reading.sources import Job
 
 _ENDINGS = (".csv", ".parquet", ".txt", ".tsv")
+_OTHERS = (".json", ".xlsx", ".xls", ".ods", ".pkl", ".npy", ".npz", ".h5", ".mat", ".html", ".png", ".mp4")
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -47,8 +49,10 @@ def tables_of(jobs: list[Job], out: Path, several: bool, ending: str) -> list[Pa
     """Where each job's table goes.
 
     Raises:
-        ValueError: several videos and one file.
+        ValueError: several videos and one file; the name of another kind of file.
     """
+    if out.suffix.lower() in _OTHERS and not out.is_dir():
+        raise ValueError(f"--out {out}: a table is .csv or .parquet; name one of these, or a folder")
     if out.suffix.lower() in _ENDINGS and not out.is_dir():
         if several:
             raise ValueError(f"--out {out}: several videos have a table each: name a folder")
@@ -90,9 +94,10 @@ def told(done: Outcome) -> str:
     if done.already:
         return f"{done.table}: is there already"
     if done.photos:
-        return f"{done.table}: {done.faces} faces in {done.found} of {done.frames} photos"
-    faces = ", ".join(f"face {who}: {count} frames" for who, count in sorted(done.people.items())[:6]) or "no face"
-    return f"{done.table}: {done.rows} rows of {done.frames} frames ({faces})"
+        return f"{done.table}: {count_of(done.faces, 'face')} in {done.found} of {count_of(done.frames, 'photo')}"
+    people = sorted(done.people.items())[:6]
+    faces = ", ".join(f"face {who}: {count_of(count, 'frame')}" for who, count in people) or "no face"
+    return f"{done.table}: {count_of(done.rows, 'row')} of {count_of(done.frames, 'frame')} ({faces})"
 
 
 def read_all(jobs: list[Job], tables: list[Path], options: PredictOptions, say: Callable[[str], None]) -> int:

@@ -181,6 +181,20 @@ def test_files_of_others_are_not_replaced(people, tmp_path, capsys, name):
     assert f"{name}: is there already" in one_sentence(capsys) and (tmp_path / name).read_text() == "{}"
 
 
+@pytest.mark.parametrize(
+    ("source", "out", "message"),
+    [
+        ("https://example.org/a.mp4", "aus.csv", "an address is not read; download the file"),
+        ("a.png", "aus.xlsx", "a table is .csv or .parquet"),
+    ],
+)
+def test_what_is_no_file_of_ours_is_refused_before_anything_is_read(people, tmp_path, capsys, source, out, message):
+    Image.fromarray(clips.stage([(people[0, 0], 100)])).save(tmp_path / "a.png")
+    named = source if ":" in source else str(tmp_path / source)
+    assert main([named, "--out", str(tmp_path / out)]) == 2
+    assert message in one_sentence(capsys) and not (tmp_path / out).exists()
+
+
 def test_an_absent_camera_is_one_sentence(tmp_path, capsys):
     assert main(["camera:77", "--out", str(tmp_path / "aus.csv")]) == 2
     assert "camera:77: there is no such camera" in one_sentence(capsys)

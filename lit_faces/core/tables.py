@@ -63,7 +63,7 @@ class LabelRow:
 
     Attributes:
         table, line: where it stands.
-        file: the picture, as written.
+        file: the picture, as written; empty in a table of one video's frames.
         subject: who.
         split: ``train``, ``val``, ``test`` or empty.
         frame: 0 or more.
@@ -108,18 +108,19 @@ class LabelTable:
     taken: str = ""
 
 
-def read_table(data: bytes, table: str, threshold: float = OCCURRENCE_THRESHOLD) -> LabelTable:
+def read_table(data: bytes, table: str, threshold: float = OCCURRENCE_THRESHOLD, of_frames: bool = False) -> LabelTable:
     """Read a table of labels; every line that holds something becomes a row or a problem.
 
     Args:
         data: the file.
         table: what problems call it.
         threshold: least intensity that counts as present, where the table does not say occurrence itself.
+        of_frames: a table of one video need not name its file in every row: ``frame`` is enough.
     """
     result = LabelTable()
     try:
         lines = text_lines(data)
-        reader = _RowReader(lines, table, threshold)
+        reader = _RowReader(lines, table, threshold, of_frames)
     except CsvError as error:
         result.problems.append(TableProblem(table, error.line, str(error), whole=True))
         return result
@@ -144,8 +145,8 @@ class _RowReader:
         CsvError: no such line; a column stands twice.
     """
 
-    def __init__(self, lines: Sequence[tuple[int, str]], table: str, threshold: float) -> None:
-        self.table, self.threshold = table, threshold
+    def __init__(self, lines: Sequence[tuple[int, str]], table: str, threshold: float, of_frames: bool) -> None:
+        self.table, self.threshold, self.of_frames = table, threshold, of_frames
         names = list(lines)
         asked = re.fullmatch(r'"?sep=([^\w"])"?', names[0][1], re.IGNORECASE) if names else None
         if asked:  # a word of Excel's to itself
@@ -184,7 +185,8 @@ class _RowReader:
             seen[key] = place
             if canonical(name):
                 self.place[key] = place
-        if "file" not in self.place:
+        self.of_frames = self.of_frames and "file" not in self.place and "frame" in self.place
+        if "file" not in self.place and not self.of_frames:
             found = ", ".join(filter(None, self.names[:8]))[:80]
             raise CsvError(f"there is no column 'file' (found: {found or 'nothing'})", self.header_line)
 
@@ -205,7 +207,7 @@ class _RowReader:
             if not name and cell.strip():
                 raise ValueError(f"{short(cell)} stands in a column without a name; name the column, or empty it")
         file = self._text(cells, "file")
-        if not file:
+        if not file and not self.of_frames:
             raise ValueError("column file is empty; name the picture or drop the line")
         graded = self._numbers(cells, self.aus, NUM_AUS, line_number, (0.0, MAX_INTENSITY))
         present = self._numbers(cells, self.present, NUM_AUS, line_number, (0.0, 1.0), whole=True)

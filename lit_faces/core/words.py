@@ -27,3 +27,8 @@ def suggestion(word: str, known: Iterable[str], prefix: str = "") -> str:
         return f"; did you mean {prefix}{found}?"
     shown = ", ".join(names[:12]) + (", ..." if len(names) > 12 else "")
     return f"; known here: {shown}" if names else ""
+
+
+def count_of(number: int, what: str) -> str:
+    """``1 photo``, ``2 photos``."""
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"

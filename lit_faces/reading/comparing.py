@@ -53,7 +53,7 @@ def compare(
 
     Args:
         readings: tables that ``predict``, OpenFace or py-feat wrote.
-        labels: ``labels.csv``, or the folder that holds it.
+        labels: ``labels.csv``, or the folder that holds it; of one video ``frame`` is enough, without ``file``.
         out: folder for results.json, table.md and the plots of each.
         resamples: of the bootstrap over people; 0: no intervals.
         seed: of the bootstrap.
@@ -109,7 +109,7 @@ def side_by_side(figures: dict[str, dict[str, Any]]) -> str:
 
 def _labels(path: Path) -> list[LabelRow]:
     path = path / TABLE if path.is_dir() else path
-    found = read_table(read_file(path, "table of labels"), str(path))
+    found = read_table(read_file(path, "table of labels"), str(path), of_frames=True)
     if found.problems:
         raise ValueError(str(found.problems[0]))
     return found.rows

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lit_faces.core.devices import device_of
-from lit_faces.core.facs import AU_KEYS, EMOTIONS
+from lit_faces.core.facs import AU_KEYS, EMOTIONS, au_numbers
 from lit_faces.core.landmarks import FaceAnalyser
 from lit_faces.core.pictures import load_picture
 from lit_faces.persons.readers import person_detector
@@ -38,6 +38,23 @@ if TYPE_CHECKING:
 #: What is read: a path of a photo, video or folder; uint8 (H, W, 3) or (N, H, W, 3) arrays, (3, H, W) or (N, 3, H, W)
 #: tensors; a list of these.
 Picture = str | Path | np.ndarray | Tensor
+
+
+class ByName(dict[str, Any]):
+    """Values by name; ``AU6``, ``au06`` and ``6`` mean ``AU06``.
+
+    Raises:
+        KeyError: no such name; says which there are.
+    """
+
+    def __missing__(self, key: Any) -> Any:
+        try:
+            name = f"AU{au_numbers(str(key))[0]:02d}"
+        except ValueError:
+            name = ""
+        if name not in self:
+            raise KeyError(f"{key}: not among {', '.join(self)}")
+        return self[name]
 
 
 class Readings(Sequence[FaceRow]):
@@ -74,8 +91,8 @@ class Readings(Sequence[FaceRow]):
     def _by_name(self, names: Sequence[str], what: str) -> dict[str, Any]:
         values = np.array([getattr(row, what) for row in self.rows]).reshape(len(self.rows), len(names))
         if len(self.rows) == 1:
-            return {name: float(values[0, number]) for number, name in enumerate(names)}
-        return {name: values[:, number] for number, name in enumerate(names)}
+            return ByName((name, float(values[0, number])) for number, name in enumerate(names))
+        return ByName((name, values[:, number]) for number, name in enumerate(names))
 
     def to_frame(self, landmarks: bool = False) -> pandas.DataFrame:
         """A pandas table with the columns of ``predict``'s CSV.

@@ -16,6 +16,7 @@ from lit_faces.core.inputs import check_file
 from lit_faces.core.picture_files import recognise
 from lit_faces.core.pictures import DECODERS
 from lit_faces.core.video import frames_of
+from lit_faces.core.words import count_of
 
 PHOTOS = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".avif", ".heic", ".heif")
 _CAMERA = re.compile(r"camera:(\d+)")
@@ -43,7 +44,7 @@ class Job:
         """For messages and for the rows."""
         if self.kind == "camera":
             return f"camera:{self.camera}"
-        return str(self.paths[0]) if self.kind == "video" else f"{len(self.paths)} photos"
+        return str(self.paths[0]) if self.kind == "video" else count_of(len(self.paths), "photo")
 
 
 @dataclass(frozen=True)
@@ -60,12 +61,14 @@ def find_jobs(sources: Sequence[str]) -> list[Job]:
 
     Raises:
         FileNotFoundError: no such file or folder.
-        ValueError: a folder without videos and photos, an empty file, a pipe.
+        ValueError: a folder without videos and photos, an empty file, a pipe, an address.
     """
     videos: list[Path] = []
     photos: list[Path] = []
     cameras: list[Job] = []
     for source in sources:
+        if "://" in source:
+            raise ValueError(f"{source}: an address is not read; download the file and name that")
         found = _CAMERA.fullmatch(source)
         path = Path(source)
         if found and not path.exists():

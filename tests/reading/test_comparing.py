@@ -56,6 +56,17 @@ def test_tools_stand_side_by_side(tmp_path, labels, capsys):
     assert ours == 1 and theirs < 0.95 and "no reading for" in said.err
 
 
+def test_labels_of_one_video_need_not_name_its_file(tmp_path, capsys):
+    path, labels = tmp_path / "a.csv", tmp_path / "labels.csv"
+    write_table(path, rows(), "csv", False)
+    labels.write_text("frame,AU06\n" + "".join(f"{frame},{frame % 5}\n" for frame in range(12)))
+    assert main(["--readings", str(path), "--labels", str(labels), "--resamples", "0"]) == 0
+    assert "| AU06 | 1.00 | 0.00 |" in capsys.readouterr().out
+    labels.write_text("AU06\n1\n")
+    assert main(["--readings", str(path), "--labels", str(labels), "--resamples", "0"]) == 2
+    assert "there is no column 'file'" in capsys.readouterr().err
+
+
 def test_openface_s_blink_is_our_closed_eyes_and_frames_count_from_one(tmp_path):
     path = tmp_path / "of.csv"
     path.write_text(

@@ -38,6 +38,15 @@ def test_a_table(detector, people):
     assert table["AU12"][1] > 2 > table["AU12"][0]
 
 
+def test_an_au_goes_by_the_names_that_people_write(detector, people):
+    found = detector(clips.stage([(people[0, 5], 150)])).intensity
+    assert found["AU6"] == found["au06"] == found[6] == found["AU06"] and "AU06" in found
+    with pytest.raises(KeyError, match=r"AU3: not among AU01, AU02"):
+        found["AU3"]
+    with pytest.raises(KeyError, match="smile: not among"):
+        found["smile"]
+
+
 def test_without_a_face_nothing_is_known(detector):
     found = detector(clips.stage([]))
     assert len(found) == 1 and found.faces == [] and np.isnan(found.intensity["AU12"])
@@ -94,3 +103,9 @@ def test_the_functions_do_not_hide_the_commands():
 
     assert all(callable(module.main) for module in (lit_faces.calibrate, lit_faces.generate, lit_faces.personalise))
     assert {getattr(api, name).__module__ for name in api.__all__} == {"lit_faces.api"}
+
+
+def test_a_detector_is_loaded_without_what_only_training_or_other_networks_need():
+    said = "import sys, lit_faces; lit_faces.load(); print({'timm', 'wandb', 'lit_faces.fitting'} & set(sys.modules))"
+    found = subprocess.run([sys.executable, "-c", said], capture_output=True, text=True, check=True).stdout
+    assert found.strip() == "set()"
