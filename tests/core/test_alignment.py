@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from lit_faces.core.alignment import _cut
+from lit_faces.core.alignment import cut_out
 from lit_faces.core.landmarks import (
     MIRROR,
     align_crop,
@@ -183,7 +183,7 @@ def test_cutting_replicates_the_border(place: tuple[int, int, int, int]) -> None
     image = np.random.default_rng(0).integers(0, 255, (48, 64, 3)).astype(np.uint8)
     left, top, right, bottom = place
     rows, columns = np.arange(top, bottom).clip(0, 47), np.arange(left, right).clip(0, 63)
-    assert np.array_equal(_cut(image, *place), image[rows][:, columns])
+    assert np.array_equal(cut_out(image, *place), image[rows][:, columns])
 
 
 @pytest.mark.parametrize(("left", "top", "side"), [(10, 20, 30), (-5, -7, 36), (-9, -9, 90), (70, 10, 25)])
