@@ -5,8 +5,8 @@
 Of each clip the most resting frame is the photo, and nothing else of the person is learnt from: a zero; the photo beside
 the frames that are read; a set of ``n`` verified pictures made from it, learnt as a delta, as a delta beside the photo, by
 EWC + replay, by fine-tuning. All other frames are then read. Nobody has coded them: what is counted is the correlation
-with OpenFace over the frames, of the AUs that move there and that the readers can be trusted on, and with MediaPipe beside it. The readers measure, they never
-teach. Two clips are two people: what helps both is a hint, not a proof.
+with OpenFace over the frames, of the AUs that move there and that the readers can be trusted on, and with MediaPipe
+beside it. The readers measure, they never teach. Two clips are two people: what helps both is a hint, not a proof.
 """
 
 from __future__ import annotations

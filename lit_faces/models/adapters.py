@@ -245,18 +245,18 @@ def wearing(detector: nn.Module, sums: Mapping[str, Tensor], beside: Beside | No
     try:
         for name, value in sums.items():
             own[name].data = value
-        _look_at(detector, beside)
+        if beside is not None:
+            _look_at(detector, beside.references)
         yield
     finally:
         for name, value in before.items():
             own[name].data = value
-        _look_at(detector, None, beside)
+        if beside is not None:
+            _look_at(detector, None)
 
 
-def _look_at(detector: nn.Module, beside: Beside | None, before: Beside | None = None) -> None:
-    """Read beside a person from now on; a detector that reads alone is not asked."""
-    if beside is not None or before is not None:
-        detector.set_references(None if beside is None else beside.references)  # type: ignore[operator]
+def _look_at(detector: nn.Module, references: References | None) -> None:
+    detector.set_references(references)  # type: ignore[operator]  # a module's attributes have no types
 
 
 @contextmanager
@@ -271,7 +271,8 @@ def fold_in(detector: nn.Module, delta: Delta) -> None:
     own = _own(detector)
     for name, value in folded(detector, delta).items():
         own[name].data = value
-    _look_at(detector, delta.beside)
+    if delta.beside is not None:
+        _look_at(detector, delta.beside.references)
 
 
 class _Added(nn.Module):

@@ -39,7 +39,7 @@ from lit_faces.models.backbones import build_backbone
 from lit_faces.models.heads import NUM_EXPRESSIONS, AUHead, Calibration, LogitHead, Prevalence
 from lit_faces.models.reference import REFERENCE_HEADS, References, draw_references
 from lit_faces.tasks.augmentation import augment_frames, augment_strongly
-from lit_faces.tasks.base import quiet_save_hyperparameters
+from lit_faces.tasks.base import one_cycle, quiet_save_hyperparameters
 from lit_faces.tasks.measured import MeasuredDetector, Reading
 
 WEIGHTS_FILE = "detector.safetensors"
@@ -156,7 +156,7 @@ class AUDetector(MeasuredDetector):
             self._hold_all_but_references()
 
     def _hold_all_but_references(self) -> None:
-        if self.reference is None or self.starts_from() is None or self.calibrate:
+        if self.calibrate or self.reference is None or self.starts_from() is None:
             raise ValueError(
                 "trains reference: needs reference_head, an init that can read already, and calibrate: false"
             )
@@ -400,8 +400,7 @@ class AUDetector(MeasuredDetector):
         with torch.set_grad_enabled(self.trains == "all" and torch.is_grad_enabled()):
             features = self.features(image)
             alone = self.reading_of(features)
-        weights = dict(self.loss_weights)
-        losses = self.losses(alone, batch) if self.trains == "all" else {}
+        losses, weights = self.losses(alone, batch) if self.trains == "all" else {}, dict(self.loss_weights)
         if self.weight_order and len(orders) and self.trains == "all":
             losses["order"], weights["order"] = self._order_loss(alone.intensity, orders), self.weight_order
         if self.reference is not None:
@@ -417,17 +416,7 @@ class AUDetector(MeasuredDetector):
 
     def configure_optimizers(self) -> Any:
         """AdamW (no decay on norms and biases), one cycle over the whole training."""
-        decayed = [p for p in self.parameters() if p.ndim > 1]
-        others = [p for p in self.parameters() if p.ndim <= 1]
-        groups = [{"params": decayed, "weight_decay": self.weight_decay}, {"params": others, "weight_decay": 0.0}]
-        optimizer = torch.optim.AdamW(groups, lr=self.lr)
-        steps = self.trainer.estimated_stepping_batches
-        if not 0 < steps < float("inf"):
-            return optimizer
-        schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimizer, max_lr=self.lr, total_steps=int(steps), pct_start=self.warmup, div_factor=10.0
-        )
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        return one_cycle(self, self.lr, self.weight_decay, self.warmup)
 
     def configure_gradient_clipping(
         self, optimizer: Any, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None

@@ -153,6 +153,28 @@ class FaceTask(pl.LightningModule):
         }
 
 
+def one_cycle(task: pl.LightningModule, lr: float, weight_decay: float, warmup: float) -> Any:
+    """AdamW (no decay on norms and biases), one cycle over the whole training, as ``configure_optimizers`` returns it.
+
+    Args:
+        task: whose parameters.
+        lr: highest learning rate.
+        weight_decay: of AdamW.
+        warmup: share of the training in which the learning rate rises.
+    """
+    decayed = [p for p in task.parameters() if p.ndim > 1]
+    others = [p for p in task.parameters() if p.ndim <= 1]
+    groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
+    optimizer = torch.optim.AdamW(groups, lr=lr)
+    steps = task.trainer.estimated_stepping_batches
+    if not 0 < steps < float("inf"):
+        return optimizer
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, max_lr=lr, total_steps=int(steps), pct_start=warmup, div_factor=10.0
+    )
+    return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
 def quiet_save_hyperparameters(task: pl.LightningModule, frame: Any) -> None:
     """``save_hyperparameters`` of a task's ``__init__``, without the advice to ignore its networks.
 
