@@ -13,7 +13,10 @@ from __future__ import annotations
 
 import argparse
 import copy
+import multiprocessing
+import os
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,7 +25,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from lit_faces.core.facs import AU_KEYS, MAX_INTENSITY, NUM_AUS
-from lit_faces.core.sample import FaceBatch
+from lit_faces.core.sample import FaceBatch, joined
 from lit_faces.metrics.bootstrap import bootstrap_over_subjects
 from lit_faces.metrics.icc import icc_of_moments, pair_moments
 from lit_faces.persons.learner import PersonalLearner, shipped_fisher
@@ -44,7 +47,7 @@ class People:
         photos: uint8 (P, 3, S, S).
         images: uint8 (P, F, 3, S, S).
         truth: float32 (P, F, 19), NaN = this head does not show the AU.
-        labelled: 20 other frames of each, with their AUs.
+        labelled: of each the photo, at rest, and 20 other frames, with their AUs.
     """
 
     photos: Tensor
@@ -63,32 +66,57 @@ def render_people(head: str, people: int, frames: int, size: int, labelled: bool
         pose = 4.0 * torch.randn(len(who), 3, generator=torch.Generator().manual_seed(first))
         rest = torch.zeros(len(who), NUM_AUS)
         scene = torch.full_like(who, _PHOTO_SCENE)
-        photos.append(renderer.render(who, torch.full_like(who, _PHOTO_FRAME), scene, au=rest, pose=pose).image)
+        photo = renderer.render(who, torch.full_like(who, _PHOTO_FRAME), scene, au=rest, pose=pose)
+        photos.append(photo.image)
         each, frame = who.repeat_interleave(frames), torch.arange(frames).repeat(len(who))
         batch = renderer.render(each, frame, frame % 4)
         images.append(batch.image.unflatten(0, (len(who), frames)))
         truth.append(batch.au_intensity.unflatten(0, (len(who), frames)))
-        for one in who.tolist() if labelled else ():
+        for k, one in enumerate(who.tolist() if labelled else ()):
             count = torch.arange(_LEARNT)
-            learnt.append(
-                renderer.render(torch.full_like(count, one), _FIRST_LEARNT + count, _LEARNT_SCENE + count % 2)
-            )
+            few = renderer.render(torch.full_like(count, one), _FIRST_LEARNT + count, _LEARNT_SCENE + count % 2)
+            learnt.append(joined(photo.select(slice(k, k + 1)), few))
     return People(torch.cat(photos), torch.cat(images), torch.cat(truth), learnt)
 
 
-def learnt(detector: AUDetector, people: People, method: str) -> Tensor:
-    """Readings (P, F, 19) after each person was learnt alone from their labelled frames."""
-    others = render_population(detector.size, 0, 320, 2)
-    found = []
-    for number, frames in enumerate(tqdm(people.labelled, method, unit="person")):
-        learner = PersonalLearner(copy.deepcopy(detector), method, Recipe())
-        learner.start(others, fisher=shipped_fisher("generic"))
+class _Learner:
+    """Learns one person after another, each alone, in a process of its own."""
+
+    def __init__(self, detector: AUDetector, method: str, others: FaceBatch) -> None:
+        torch.set_num_threads(1)
+        self.detector, self.method, self.others = detector, method, others
+        self.fisher = shipped_fisher("generic")
+
+    def __call__(self, frames: FaceBatch, images: Tensor) -> Tensor:
+        learner = PersonalLearner(copy.deepcopy(self.detector), self.method, Recipe())
+        learner.start(self.others, fisher=self.fisher)
         learner.learn("person", frames, consolidate=False)
-        found.append(learner.predict(people.images[number], "person"))
-    return torch.stack(found)
+        return learner.predict(images, "person").clone()
 
 
-def ways(detector: AUDetector, people: People, methods: Sequence[str] = ()) -> Iterator[tuple[str, Tensor]]:
+_OWN: list[_Learner] = []
+
+
+def _begin(detector: AUDetector, method: str, others: FaceBatch) -> None:
+    _OWN.append(_Learner(detector, method, others))
+
+
+def _learn_one(frames: FaceBatch, images: Tensor) -> Tensor:
+    return _OWN[0](frames, images)
+
+
+def learnt(detector: AUDetector, people: People, method: str, workers: int = 1) -> Tensor:
+    """Readings (P, F, 19) after each person was learnt alone from their photo and labelled frames."""
+    others = render_population(detector.size, 0, 320, 2)
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, context, _begin, (detector, method, others)) as pool:
+        found = pool.map(_learn_one, people.labelled, people.images)
+        return torch.stack(list(tqdm(found, method, len(people.labelled), unit="person")))
+
+
+def ways(
+    detector: AUDetector, people: People, methods: Sequence[str] = (), workers: int = 1
+) -> Iterator[tuple[str, Tensor]]:
     """What each way reads, float32 (P, F, 19)."""
     count, frames = people.truth.shape[:2]
     generic = detector.predict_au(people.images.flatten(0, 1)).unflatten(0, (count, frames))
@@ -99,7 +127,7 @@ def ways(detector: AUDetector, people: People, methods: Sequence[str] = ()) -> I
     error = (generic - people.truth).nanmean(1, keepdim=True).nan_to_num(0.0)
     yield "oracle (mean error off)", (generic - error).clamp(0, MAX_INTENSITY)
     for method in methods:
-        yield f"{_LEARNT} labelled frames, {method}", learnt(detector, people, method)
+        yield f"{_LEARNT} labelled frames, {method}", learnt(detector, people, method, workers)
     if detector.reference is None:
         return
     for name, shift in (("reference", 0), ("a stranger's photo", 1)):
@@ -126,23 +154,22 @@ def mean_icc(truth: np.ndarray, read: np.ndarray) -> float:
 
 
 def compare(
-    detector: AUDetector, people: People, resamples: int, methods: Sequence[str] = ()
-) -> list[tuple[str, float, str]]:
-    """Rows of the table: way, ICC, gain over generic with its interval."""
+    detector: AUDetector, people: People, resamples: int, methods: Sequence[str] = (), workers: int = 1
+) -> Iterator[tuple[str, float, str]]:
+    """Rows of the table, as they come: way, ICC, gain over generic with its interval."""
     truth = people.truth.flatten(0, 1).double().numpy()
     subjects = np.repeat(np.arange(len(people.truth)), people.truth.shape[1])
-    rows, generic = [], np.zeros(0)
-    for name, found in ways(detector, people, methods):
+    generic = np.zeros(0)
+    for name, found in ways(detector, people, methods, workers):
         read = found.flatten(0, 1).double().numpy()
         if name == "generic":
             generic = read
-            rows.append((name, mean_icc(truth, read), ""))
+            yield name, mean_icc(truth, read), ""
             continue
         gain = bootstrap_over_subjects(
             lambda t, a, b: mean_icc(t, a) - mean_icc(t, b), [truth, read, generic], subjects, resamples
         )
-        rows.append((name, mean_icc(truth, read), f"{gain.estimate:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}]"))
-    return rows
+        yield name, mean_icc(truth, read), f"{gain.estimate:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}]"
 
 
 def main() -> None:
@@ -153,6 +180,7 @@ def main() -> None:
     parser.add_argument("--people", type=int, default=48)
     parser.add_argument("--frames", type=int, default=10)
     parser.add_argument("--learn", nargs="+", default=[], help="methods of adapt that learn from 20 labelled frames")
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes that learn")
     parser.add_argument("--resamples", type=int, default=400)
     args = parser.parse_args()
     detector = load_detector(args.detector)
@@ -161,8 +189,8 @@ def main() -> None:
         print(
             f"\n{head.split(':')[0]} heads, {args.people} people x {args.frames} frames\n{'':36}{'ICC':>7}  gain over generic"
         )
-        for name, value, gain in compare(detector, people, args.resamples, args.learn):
-            print(f"{name:36}{value:7.3f}  {gain}")
+        for name, value, gain in compare(detector, people, args.resamples, args.learn, args.workers):
+            print(f"{name:36}{value:7.3f}  {gain}", flush=True)
 
 
 if __name__ == "__main__":

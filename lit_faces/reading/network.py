@@ -21,6 +21,7 @@ from lit_faces.tasks.au_detector import AUDetector
 from lit_faces.tasks.black_box import FaceReader
 from lit_faces.tasks.measured import Reading
 
+_CHUNK = 8  # crops that go through the backbone at once: more leave the processor's cache and take a fifth longer
 _SAME = 1e-3  # largest difference to the detector itself that is let through; 1e-5 is usual
 
 
@@ -90,7 +91,7 @@ class _Backbone(nn.Module):
 
 
 def _read(detector: AUDetector, backbone: torch.jit.ScriptModule, crops: Tensor) -> Reading:
-    reading = detector.reading_beside(backbone(crops))
+    reading = detector.reading_beside(torch.cat([backbone(chunk) for chunk in crops.split(_CHUNK)]))
     reading.intensity = detector.calibration(reading.intensity)
     return reading
 

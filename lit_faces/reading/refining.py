@@ -25,12 +25,10 @@ Points = NDArray[np.float64]
 Start = tuple[float, float, float]
 #: dlib's box in units of the aligned crop: offset of its centre and its side; means over a clip of 472 frames.
 _BOX_X, _BOX_Y, _BOX_SIDE = 0.0, -0.018, 0.689
-#: Shifts and sizes of the boxes whose landmarks are averaged: of a face that is followed; of one that is detected, or
-#: detected anew between the looks at the whole picture.
+#: Shifts and sizes of the boxes whose landmarks are averaged: of a face that is followed; of one that is detected.
 _STARTS: tuple[Start, ...] = ((0.03, -0.03, 1.0), (-0.03, 0.03, 1.0))
 _SHIFTS = (-0.04, -0.02, 0.0, 0.02, 0.04)
 _MANY_STARTS: tuple[Start, ...] = tuple((x, y, 1.0 + 25.0 * x * y) for x in _SHIFTS for y in _SHIFTS)
-_SOME_STARTS = tuple(start for start in _MANY_STARTS if abs(start[0]) == abs(start[1]) != 0.02)
 _STEPS = 2  # from the detector's box to one that the landmarks themselves would say
 _WINDOW = 1.6  # part of the picture that is looked at, in box widths
 _PIXELS = 300  # smaller faces are enlarged to this width: dlib rounds landmarks to pixels
@@ -149,16 +147,13 @@ def follow(picture: NDArray[np.uint8], points: NDArray[np.floating], analyser: F
     return Followed(mean.astype(np.float32), spread)
 
 
-def refine(
-    picture: NDArray[np.uint8], corners: Points, analyser: FaceAnalyser, again: bool = False
-) -> NDArray[np.float32]:
+def refine(picture: NDArray[np.uint8], corners: Points, analyser: FaceAnalyser) -> NDArray[np.float32]:
     """Landmarks from the detector's box, which jumps about: from the box itself, then from those that landmarks say.
 
     Args:
         picture: uint8 (H, W, 3), RGB.
         corners: where the face is, as dlib's detector frames it, float (2, 2).
         analyser: has the predictor.
-        again: the face is followed and only looked up anew: a fifth of the starts.
 
     Returns:
         float32 (68, 2), pixels of ``picture``.
@@ -167,8 +162,7 @@ def refine(
     points = window.outside(analyser.points_in(window.image, window.inside(corners)))
     for _ in range(_STEPS):
         points = window.outside(analyser.points_in(window.image, window.inside(box_corners(points))))
-    starts = _SOME_STARTS if again else _MANY_STARTS
-    return np.mean(_from_starts(window, frame_of(points), starts, analyser), 0).astype(np.float32)
+    return np.mean(_from_starts(window, frame_of(points), _MANY_STARTS, analyser), 0).astype(np.float32)
 
 
 def _from_starts(

@@ -5,7 +5,7 @@ when                        what
 ==========================  ===========================================================================================
 every frame                 landmarks from those of the last frame (:mod:`lit_faces.reading.refining`)
 every few frames, on doubt  dlib's detector on the small part of the picture around the face: still a face?
-landmarks are vague         the detector on the whole picture, and landmarks from what it finds
+landmarks are vague         the detector on the same part, unshrunk, and landmarks anew from what it finds
 every half second, a cut    the detector on the whole picture: somebody new?
 two faces that overlap      each is looked at in every frame; once apart, embeddings say who is who
 ==========================  ===========================================================================================
@@ -32,7 +32,7 @@ _THOROUGH = 6  # each so many detections on the whole picture look for small fac
 _SMALL = 800  # pixels: the others look at the picture in this size; small ones are doubled to find faces from 40 px
 _LOOK_EVERY = 6  # frames between looks at a face that is followed
 _FACE_PIXELS, _FACE_LARGEST = 90, 110  # width of the face in the part that is looked at: dlib's detector knows 80
-_VAGUE = 0.007  # spread of landmarks of a face that is followed, from which it is detected anew; whole faces: 0.002
+_VAGUE = 0.006  # spread of landmarks of a face that is followed, from which it is detected anew; whole faces: 0.002
 _JUMP, _GROWTH = 0.12, 1.25  # of a face between frames, in units of its crop: beyond it, doubt
 _TOUCH, _SAME = 0.1, 0.55  # overlap of two boxes: they cross; they are one face
 _MATCH = 0.3  # overlap of a detection with a face that is followed
@@ -98,8 +98,10 @@ class FaceTracker:
         pause = self.detect_every_s if self.tracks else min(_EMPTY_S, self.detect_every_s)
         if cut or seconds - self._detected_at >= pause - 1e-6:
             self._detect(picture, seconds)
-        elif any(track.vague for track in self.tracks):
-            self._meet(picture, self._quickly(picture))
+        else:
+            for track in self.tracks:
+                if track.vague:
+                    self._find_again(track, picture)
         self.tracks = [track for track in self.tracks if not track.vague or self._look(track, picture)]
         self._untangle(picture)
         return sorted(self.tracks, key=lambda track: track.person)
@@ -145,9 +147,19 @@ class FaceTracker:
             self._place(track, picture, found)
         return True
 
+    def _find_again(self, track: Track, picture: NDArray[np.uint8]) -> None:
+        """Detect a face of vague landmarks anew, in its own size; the part of the picture around it is enough."""
+        window = Window(picture, box_corners(track.points), _FACE_PIXELS)
+        for box in self.analyser.detect(window.image, 0, retry=False):
+            corners = window.outside(corners_of(box))
+            if box.score >= SURE_SCORE and overlap(_box(corners, box.score), track.box) > _MATCH:  # nobody beside it
+                track.score, track.looked = box.score, 0
+                self._place(track, picture, corners)
+                return
+
     def _place(self, track: Track, picture: NDArray[np.uint8], corners: NDArray[np.float64]) -> None:
         """Landmarks from a box, whatever they were before."""
-        track.points = refine(picture, corners, self.analyser, again=self.detect_every_s > 0)
+        track.points = refine(picture, corners, self.analyser)
         track.vague = False
 
     def _one_each(self) -> None:
@@ -209,17 +221,16 @@ class FaceTracker:
         return free
 
     def _thoroughly(self, picture: NDArray[np.uint8]) -> list[Box]:
-        return self.analyser.detect(picture, 1 if max(picture.shape) <= _SMALL else 0)
+        return self.analyser.detect(_grey(picture), 1 if max(picture.shape) <= _SMALL else 0)
 
     def _quickly(self, picture: NDArray[np.uint8]) -> list[Box]:
-        """In grey, which takes two thirds of the time and frames known faces alike."""
         import cv2
 
         scale = min(1.0, _SMALL / max(picture.shape))
-        small = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
+        small: Any = _grey(picture)
         if scale < 1:
             small = cv2.resize(small, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-        return [box.scaled(1 / scale) for box in self.analyser.detect(small, 0, retry=False)]  # type: ignore[arg-type]
+        return [box.scaled(1 / scale) for box in self.analyser.detect(small, 0, retry=False)]
 
     def _welcome(self, picture: NDArray[np.uint8], box: Box) -> None:
         points = refine(picture, corners_of(box), self.analyser)
@@ -249,6 +260,14 @@ class FaceTracker:
         self._histogram = None if histogram is None else np.array(histogram)
         self._detected_at = -np.inf if detected is None else detected
         self._detections = state["detections"]
+
+
+def _grey(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Without colours: dlib takes two thirds of the time and frames faces alike."""
+    import cv2
+
+    grey: Any = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
+    return np.asarray(grey)
 
 
 def _box(corners: NDArray[np.float64], score: float) -> Box:
