@@ -62,7 +62,9 @@ class LearnOptions:
 
     detector: str = option("generic", f"what is adapted: {DETECTOR_HELP}")
     method: str | None = option(
-        None, "ewc_replay (default), delta, replay, ewc, finetune, head_only, ridge, affine, ..."
+        None,
+        "delta_reference (default of personalise), ewc_replay (default of adapt), delta, replay, ewc, finetune, "
+        "head_only, ridge, affine, ...",
     )
     memory: Path | None = option(None, "memory.safetensors of an earlier person")
     others: Path | None = option(None, "labelled set the detector was trained on (default: rendered people)")

@@ -13,13 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lit_faces.core.facs import AU_KEYS, CATALOGUE
+from lit_faces.models.detector import load_network
 from lit_faces.persons.readers import person_detector
 from lit_faces.persons.report import source_sheet
 from lit_faces.persons.source import PersonSource
 from lit_faces.persons.zero import Zero
 from lit_faces.reports.page import Page
 from lit_faces.reports.pictures import save_figure, save_png
-from lit_faces.tasks.au_detector import load_detector
 
 _SHOWN = 0.3  # grades: AUs that nobody reads above it are left out
 _COLOURS = {"before": "#a0a8b4", "zero": "#d9a441", "after": "#3a6ea5"}
@@ -53,7 +53,7 @@ class OnSource:
             last: folder of the person's own detector, and of what it reads beside.
         """
         images = source.faces.image
-        before, after = (one.predict_au(images) for one in (load_detector(first), person_detector(last)))
+        before, after = (one.predict_au(images) for one in (load_network(first), person_detector(last)))
         less = zero.apply(before, AU_KEYS)
         means = [one.mean(0).float().numpy() for one in (before, less, after)]
         return cls(means[0], means[1], means[2], len(images))

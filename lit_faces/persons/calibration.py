@@ -30,12 +30,12 @@ from lit_faces.core.photos import source_from_photo
 from lit_faces.core.sample import FaceBatch, collate
 from lit_faces.core.shipped import DETECTOR_HELP
 from lit_faces.models.adapters import detector_code
+from lit_faces.models.detector import DetectorNetwork
 from lit_faces.persons.intensities import EYES, PARTED, eyes_open, stated_intensities
 from lit_faces.persons.readers import detector_of, reader_code, zero_there
 from lit_faces.persons.reference import REFERENCE_FILE, PersonReferences
 from lit_faces.persons.source import check_visible
 from lit_faces.persons.zero import ZERO_FILE, Evidence, Floats, ReadPictures, Slopes, Zero
-from lit_faces.tasks.au_detector import AUDetector
 from lit_faces.tasks.black_box import OWN_HELP, FaceReader, open_detector
 
 _SMILES = 0.69  # of smile_shape
@@ -125,7 +125,7 @@ def calibrate(
             rest, done = resting(faces, lambda _, found=read: found, options.source_au)  # type: ignore[misc]
             known, zero = zero, zero.pooled(Evidence(rest, source))
             notes += [f"{path}: {line}" for line in (said + done if zero is not known else ["is in the zero already"])]
-            if isinstance(detector, AUDetector) and detector.reference is not None:
+            if isinstance(detector, DetectorNetwork) and detector.reference is not None:
                 found = looked_at(detector, faces, read, options.source_au, source)
                 beside = found if beside is None else beside.pooled(found)
         if beside is not None:
@@ -163,7 +163,7 @@ def _begun(options: CalibrateOptions, out: Path, code: str) -> Zero:
 
 
 def _references_there(out: Path, detector: FaceReader) -> PersonReferences | None:
-    if not isinstance(detector, AUDetector) or not (out / REFERENCE_FILE).is_file():
+    if not isinstance(detector, DetectorNetwork) or not (out / REFERENCE_FILE).is_file():
         return None
     return PersonReferences.load(out, detector_code(detector))
 
@@ -204,7 +204,7 @@ def faces_of(
     return collate(samples), samples[0].provenance["sha256"], said
 
 
-def looked_at(detector: AUDetector, faces: FaceBatch, read: Tensor, au: str, source: str) -> PersonReferences:
+def looked_at(detector: DetectorNetwork, faces: FaceBatch, read: Tensor, au: str, source: str) -> PersonReferences:
     """What a detector with a reference head remembers of a photo, or of the two most resting frames of a clip.
 
     Args:

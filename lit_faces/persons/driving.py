@@ -14,10 +14,10 @@ from lit_faces.core.provenance import statement, text_chunks
 from lit_faces.core.sample import collate
 from lit_faces.core.video import write_video
 from lit_faces.fitting.landmark_model import LandmarkModel
+from lit_faces.models.detector import load_network
 from lit_faces.persons.painters import drive_pictures, painter_of
 from lit_faces.persons.source import PersonSource, acting
 from lit_faces.rendering.sheets import save_grid
-from lit_faces.tasks.au_detector import load_detector
 
 _SHARP = 256  # pixels: smaller pictures are shown twice as large
 _SHOWN = 10  # frames of driven.png
@@ -75,7 +75,7 @@ def drive(clip: ClipFaces, source: PersonSource, out: Path, generator: str, dete
     """
     faces = collate(clip.samples)
     model = LandmarkModel()
-    fits, level = acting(faces, model, load_detector(detector).predict_au)
+    fits, level = acting(faces, model, load_network(detector).predict_au)
     made = drive_pictures(painter_of(source, generator, model, size), source, fits, level)
     beside = clip.beside(made).float()
     side = beside if size >= _SHARP else functional.interpolate(beside, scale_factor=2, mode="bicubic")

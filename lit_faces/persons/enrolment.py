@@ -14,11 +14,11 @@ from lit_faces.core.landmarks import Box, FaceAnalyser
 from lit_faces.core.originals import Original
 from lit_faces.core.photos import load_photo, photographs_in, source_from_photo
 from lit_faces.models.adapters import DELTA_FILE, Delta, detector_code
+from lit_faces.models.detector import load_network
 from lit_faces.persons.readers import reader_code, zero_there
 from lit_faces.persons.reference import REFERENCE_FILE, PersonReferences
 from lit_faces.persons.registry import Entry, Face, Registry
 from lit_faces.persons.zero import ZERO_FILE
-from lit_faces.tasks.au_detector import load_detector
 
 _FRAMES = 5  # of a clip, whose embeddings are averaged
 
@@ -94,7 +94,7 @@ def entry_of(folder: Path | None, face: Face | None, reader: str, detector: str 
 
 def registry_for(folder: Path, detector: str) -> Registry:
     """The registry of a folder, made where there is none, for the detector of a word."""
-    return Registry.create(folder, detector_code(load_detector(detector)))
+    return Registry.create(folder, detector_code(load_network(detector)))
 
 
 def enrol(registry: Registry, name: str, entry: Entry) -> str:

@@ -19,11 +19,11 @@ from lit_faces.core.options import at_least, check_out, option
 from lit_faces.core.sample import FaceBatch
 from lit_faces.core.shipped import DETECTOR_HELP
 from lit_faces.metrics.detector import detector_figures, table
+from lit_faces.models.detector import DetectorNetwork
 from lit_faces.persons.readers import person_detector, word_of
 from lit_faces.persons.zero import Zero
 from lit_faces.reports.plots import plot_readings
 from lit_faces.reports.results import circumstances, write_json
-from lit_faces.tasks.au_detector import AUDetector
 from lit_faces.tasks.black_box import OWN_HELP, code_of
 
 
@@ -83,7 +83,7 @@ def evaluate(data: Path, options: EvaluateOptions, out: Path | None = None) -> E
     if zero is not None:
         intensity = zero.apply(intensity, AU_KEYS)
     threshold = torch.full((NUM_AUS,), OCCURRENCE_THRESHOLD)
-    if isinstance(detector, AUDetector):
+    if isinstance(detector, DetectorNetwork):
         threshold = detector.calibration.threshold.cpu()
     faces, intensity = only_read(faces, intensity)
     figures = detector_figures(

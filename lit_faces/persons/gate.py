@@ -24,8 +24,8 @@ from torch import Tensor
 from lit_faces.core.facs import AU_KEYS
 from lit_faces.core.fields import field
 from lit_faces.models.adapters import folded, wearing
+from lit_faces.models.detector import DetectorNetwork, Reading
 from lit_faces.persons.registry import THRESHOLD, Entry, Face, Registry
-from lit_faces.tasks.au_detector import AUDetector, Reading
 
 _KEPT = 8  # people whose sums stay in memory: 5 MB each
 NOBODY = ""
@@ -50,7 +50,7 @@ class Gate:
 
     def __init__(
         self,
-        detector: AUDetector,
+        detector: DetectorNetwork,
         registry: Registry,
         person: str | None = None,
         recognise: bool = False,

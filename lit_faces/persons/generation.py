@@ -28,6 +28,7 @@ from lit_faces.core.files import locked
 from lit_faces.core.labelled import read_labelled
 from lit_faces.core.options import at_least, check_out, one_of, option
 from lit_faces.core.shipped import GENERATOR_HELP, JUDGE_HELP, PHOTO_HEAD
+from lit_faces.models.detector import load_network
 from lit_faces.persons.driving import DriveOptions, drive, notes_of
 from lit_faces.persons.generators import load_generator
 from lit_faces.persons.maker import Attempt, Settings
@@ -38,7 +39,6 @@ from lit_faces.persons.sets import Progress, write_set
 from lit_faces.persons.source import PersonOptions, PersonSource, read_person
 from lit_faces.persons.verify import LABELS, Tolerances
 from lit_faces.reports.results import circumstances, write_json
-from lit_faces.tasks.au_detector import load_detector
 
 Tell = Callable[[str], None]
 _LIMITS = Tolerances()
@@ -132,7 +132,7 @@ class SetOptions:
         if self.generator != PHOTO_HEAD:
             load_generator(self.generator)
         if self.verify:
-            load_detector(self.judge)
+            load_network(self.judge)
 
     def tracked(self) -> dict[str, Any]:
         """The options that say nothing of who it is, nor where anything lies."""

@@ -21,11 +21,11 @@ from lit_faces.core.options import at_least, one_of
 from lit_faces.core.sample import FaceBatch
 from lit_faces.core.shipped import PHOTO_HEAD, weights_code
 from lit_faces.fitting.landmark_model import LandmarkModel
+from lit_faces.models.detector import load_network
 from lit_faces.persons.painters import NETWORK_SIZE, PHOTO_SIZE, SIZES, Painter, painter_of
 from lit_faces.persons.plan import Plan
 from lit_faces.persons.source import PersonSource
 from lit_faces.persons.verify import LABELS, Tolerances, Verdicts, Verifier, labels_of
-from lit_faces.tasks.au_detector import load_detector
 
 _BATCH = 20
 
@@ -130,7 +130,7 @@ class SetMaker:
         self.verifier: Verifier | None = None
         if settings.verify:
             if judge is None:
-                judge = load_detector(settings.judge).to(settings.device).predict_au
+                judge = load_network(settings.judge).to(settings.device).predict_au
             self.verifier = Verifier(judge, source.faces, analyser or FaceAnalyser(), settings.tolerances)
 
     def make(self, slots: list[int]) -> tuple[list[Attempt], dict[int, Tensor], list[tuple[int, int, Tensor]]]:

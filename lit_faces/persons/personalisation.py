@@ -23,6 +23,7 @@ from typing import Any
 
 from lit_faces.core.files import locked
 from lit_faces.core.landmarks import FaceAnalyser
+from lit_faces.models.detector import load_network
 from lit_faces.persons.adaptation import LearnOptions, LearnResult, adapt, check_groups
 from lit_faces.persons.before_after import OnSource
 from lit_faces.persons.before_after import add_to_page as add_source
@@ -74,17 +75,15 @@ def personalise(
         out: folder; a run that was stopped goes on there.
         progress: called with slots done and slots filled, since the last call.
         tell: called with each note as soon as it is known.
-        registry: folder of people in which the person is enrolled; the method is ``delta`` where none is named.
+        registry: folder of people in which the person is enrolled.
 
     Raises:
         ValueError: an option, photo or file that cannot be used; names it.
         OSError: another process works in ``out``, the disk is full, a process died.
     """
     began = time.monotonic()
-    people = None
-    if registry is not None:
-        learning = replace(learning, method=learning.method or "delta")
-        people = registry_for(registry, learning.detector)
+    learning = replace(learning, method=learning.method or _usual_method(learning, registry is not None))
+    people = None if registry is None else registry_for(registry, learning.detector)
     learning.check(out / "detector")
     check_groups(learning, person.called)
     plan, source = prepare(person, wanted, out, tell)
@@ -117,6 +116,18 @@ def personalise(
             face = face_of_original(source.originals[0], FaceAnalyser()) if source.originals else None
             tell(enrol(people, source.name, entry_of(learnt.folder, face, people.detector, learning.detector)))
     return PersonResult(made, learnt, figures, page)
+
+
+def _usual_method(learning: LearnOptions, delta: bool) -> str | None:
+    """A delta, learnt and read beside the photo, where the detector can look at one: nobody else changes by a bit.
+
+    A memory knows the method by which its people were learnt; a registry takes deltas only.
+    """
+    if learning.memory is not None:
+        return None
+    if load_network(learning.detector).reference is not None:
+        return "delta_reference"
+    return "delta" if delta else None
 
 
 def _following(out: Path) -> list[str]:

@@ -14,9 +14,9 @@ from pathlib import Path
 from lit_faces.core.facs import AU_KEYS
 from lit_faces.core.shipped import weights_path
 from lit_faces.models.adapters import detector_code
+from lit_faces.models.detector import WEIGHTS_FILE, DetectorNetwork
 from lit_faces.persons.reference import REFERENCE_FILE, PersonReferences
 from lit_faces.persons.zero import ZERO_FILE, Zero, ZeroedReader
-from lit_faces.tasks.au_detector import WEIGHTS_FILE, AUDetector
 from lit_faces.tasks.black_box import FaceReader, code_of, is_own, open_detector
 
 
@@ -32,7 +32,7 @@ def person_detector(word: str | Path, folder: Path | None = None) -> FaceReader:
     """
     place = Path(word) if folder is None else Path(folder)
     detector = open_detector(word_of(word))
-    if not isinstance(detector, AUDetector) or detector.reference is None:
+    if not isinstance(detector, DetectorNetwork) or detector.reference is None:
         return detector
     own = weights_path("detector", place)  # a delta that was learnt beside the photo has its references beside it
     code, others = detector_code(detector), None
@@ -83,7 +83,7 @@ def person_reader(folder: Path, detector: str | None = None) -> ZeroedReader:
     """
     word = detector_of(folder, detector)
     made = person_detector(word, folder)
-    beside = isinstance(made, AUDetector) and made.references is not None
+    beside = isinstance(made, DetectorNetwork) and made.references is not None
     return with_zero(made, None if beside else zero_there(folder, reader_code(word)))
 
 

@@ -21,9 +21,9 @@ from lit_faces.core.sample import FaceBatch, FaceSample, collate
 from lit_faces.core.shipped import DETECTOR_HELP
 from lit_faces.fitting.landmark_model import LandmarkModel
 from lit_faces.fitting.retarget import FittedFace, fit_clip, refusal
+from lit_faces.models.detector import load_network
 from lit_faces.persons.intensities import Reader, au_note, check_au, intensities, seen_in_landmarks
 from lit_faces.persons.pieces import Pieces, gather
-from lit_faces.tasks.au_detector import load_detector
 
 _LEAST_SCORE = 0.25  # of dlib's detector; whole faces measured: from 0.6, covered ones: up to 0.25
 _MOST_MIRROR = 0.045  # see mirror_error; whole faces measured: up to 0.032
@@ -117,7 +117,7 @@ def read_person(options: PersonOptions, size: int = 128) -> PersonSource:
     Raises:
         FileNotFoundError, IsADirectoryError, ValueError: see :func:`read_source`; or no such detector.
     """
-    read = load_detector(options.detector).predict_au
+    read = load_network(options.detector).predict_au
     found = read_source(options.source, size, LandmarkModel(), read, options.face, options.source_au, more=options.more)
     return replace(found, name=options.called)
 

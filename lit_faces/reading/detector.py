@@ -22,6 +22,7 @@ from lit_faces.core.devices import device_of
 from lit_faces.core.facs import AU_KEYS, EMOTIONS, au_numbers
 from lit_faces.core.landmarks import FaceAnalyser
 from lit_faces.core.pictures import load_picture
+from lit_faces.models.detector import DetectorNetwork
 from lit_faces.persons.readers import person_detector
 from lit_faces.reading.network import CropReader
 from lit_faces.reading.pipeline import Part, Patch, photo_part, read_parts, read_video
@@ -29,7 +30,6 @@ from lit_faces.reading.rows import FaceRow, columns, typed_cells
 from lit_faces.reading.sources import find_jobs, video_shots
 from lit_faces.reading.tracking import FaceTracker
 from lit_faces.reading.zero import zero_of_file
-from lit_faces.tasks.au_detector import AUDetector
 from lit_faces.tasks.black_box import BlackBox, FaceReader
 
 if TYPE_CHECKING:
@@ -135,10 +135,12 @@ class Detector:
         FileNotFoundError, ValueError: no such detector.
     """
 
-    def __init__(self, detector: str | Path | AUDetector | BlackBox = "generic", accelerator: str = "auto") -> None:
-        made = isinstance(detector, AUDetector | BlackBox)
+    def __init__(
+        self, detector: str | Path | DetectorNetwork | BlackBox = "generic", accelerator: str = "auto"
+    ) -> None:
+        made = isinstance(detector, DetectorNetwork | BlackBox)
         self.network: FaceReader = (
-            detector if isinstance(detector, AUDetector | BlackBox) else person_detector(detector)
+            detector if isinstance(detector, DetectorNetwork | BlackBox) else person_detector(detector)
         )
         self.network.to(device_of(accelerator))
         self.name = type(detector).__name__ if made else str(detector)

@@ -24,11 +24,11 @@ from lit_faces.core.facs import AU_KEYS, EMOTIONS, MAX_INTENSITY
 from lit_faces.core.files import replacing
 from lit_faces.core.options import one_of, option
 from lit_faces.core.shipped import DETECTOR_HELP, weights_code
+from lit_faces.models.detector import DetectorNetwork, load_network
 from lit_faces.persons.readers import person_detector
 from lit_faces.persons.reference import REFERENCE_FILE
 from lit_faces.reading.quantising import Cost, quantise
 from lit_faces.reports.results import write_json
-from lit_faces.tasks.au_detector import AUDetector, load_detector
 
 KINDS = {"onnx": ".onnx", "torchscript": ".pt", "torch.export": ".pt2"}
 OUTPUTS = ("intensity", "occurrence", "expression")
@@ -67,7 +67,7 @@ class Portable(nn.Module):
 
     zero: Tensor
 
-    def __init__(self, detector: AUDetector, zero: NDArray[np.float32] | None = None) -> None:
+    def __init__(self, detector: DetectorNetwork, zero: NDArray[np.float32] | None = None) -> None:
         super().__init__()
         self.backbone, self.head, self.calibration = detector.backbone, detector.head, detector.calibration
         self.occurrence, self.expression = detector.occurrence, detector.expression
@@ -100,16 +100,16 @@ class Exported:
     cost: Cost | None = None
 
 
-def exportable(word: str) -> AUDetector:
+def exportable(word: str) -> DetectorNetwork:
     """The detector of a word.
 
     Raises:
         ValueError: no such detector, or one that reads beside pictures of a person: a file would read without them.
     """
-    detector = load_detector(word)
+    detector = load_network(word)
     if Path(word).is_dir() and (Path(word) / REFERENCE_FILE).is_file():
         made = person_detector(word)
-        if isinstance(made, AUDetector) and made.references is not None:
+        if isinstance(made, DetectorNetwork) and made.references is not None:
             raise ValueError(
                 f"{word}: reads beside pictures of the person, and a file would read without them; export its "
                 "detector.safetensors, with a --zero"
@@ -121,7 +121,7 @@ def export(
     options: ExportOptions,
     out: Path,
     zero: NDArray[np.float32] | None = None,
-    detector: AUDetector | None = None,
+    detector: DetectorNetwork | None = None,
 ) -> Exported:
     """Write the file, run it on made crops, and write ``NAME.json`` beside it.
 
@@ -137,7 +137,7 @@ def export(
         ValueError: no such detector; the file gives other results; 8 bits cost too much.
         OSError: it cannot be written.
     """
-    detector = load_detector(options.detector) if detector is None else detector
+    detector = load_network(options.detector) if detector is None else detector
     cost = None
     model = Portable(detector, zero).eval()
     crops = torch.rand(5, 3, detector.size, detector.size, generator=torch.Generator().manual_seed(0)) * 255
@@ -165,7 +165,7 @@ def _said_of(cost: Cost | None) -> dict[str, Any]:
 
 
 def _description(
-    detector: AUDetector, options: ExportOptions, names: list[str], zero: NDArray[np.float32] | None
+    detector: DetectorNetwork, options: ExportOptions, names: list[str], zero: NDArray[np.float32] | None
 ) -> dict[str, Any]:
     threshold = [round(float(value), 5) for value in detector.calibration.threshold]
     return {

@@ -16,10 +16,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from lit_faces.models.detector import DetectorNetwork, Reading
 from lit_faces.persons.gate import Gate
-from lit_faces.tasks.au_detector import AUDetector
 from lit_faces.tasks.black_box import FaceReader
-from lit_faces.tasks.measured import Reading
 
 _CHUNK = 8  # crops that go through the backbone at once: more leave the processor's cache and take a fifth longer
 _SAME = 1e-3  # largest difference to the detector itself that is let through; 1e-5 is usual
@@ -58,7 +57,7 @@ class CropReader:
     def __init__(self, detector: FaceReader | Gate, compiled: bool = True) -> None:
         self.detector = detector
         self._backbone: torch.jit.ScriptModule | None = None
-        if compiled and isinstance(detector, AUDetector) and detector.device.type == "cpu":
+        if compiled and isinstance(detector, DetectorNetwork) and detector.device.type == "cpu":
             self._backbone = _compiled(detector)
 
     @torch.inference_mode()
@@ -72,7 +71,7 @@ class CropReader:
         detector = self.detector
         if isinstance(detector, Gate):
             return CropReadings.of(detector.predict_as(crops, names), detector)
-        if self._backbone is None or not isinstance(detector, AUDetector):
+        if self._backbone is None or not isinstance(detector, DetectorNetwork):
             return CropReadings.of(detector.predict(crops), detector)
         return CropReadings.of(_read(detector, self._backbone, crops), detector)
 
@@ -80,7 +79,7 @@ class CropReader:
 class _Backbone(nn.Module):
     """Crops uint8 (B, 3, S, S) to features (B, D)."""
 
-    def __init__(self, detector: AUDetector) -> None:
+    def __init__(self, detector: DetectorNetwork) -> None:
         super().__init__()
         self.backbone = detector.backbone
 
@@ -90,14 +89,14 @@ class _Backbone(nn.Module):
         return features
 
 
-def _read(detector: AUDetector, backbone: torch.jit.ScriptModule, crops: Tensor) -> Reading:
+def _read(detector: DetectorNetwork, backbone: torch.jit.ScriptModule, crops: Tensor) -> Reading:
     reading = detector.reading_beside(torch.cat([backbone(chunk) for chunk in crops.split(_CHUNK)]))
     reading.intensity = detector.calibration(reading.intensity)
     return reading
 
 
-def _compiled(detector: AUDetector) -> torch.jit.ScriptModule | None:
-    """Traced and frozen; None where that fails, or reads otherwise than :meth:`AUDetector.predict`."""
+def _compiled(detector: DetectorNetwork) -> torch.jit.ScriptModule | None:
+    """Traced and frozen; None where that fails, or reads otherwise than :meth:`DetectorNetwork.predict`."""
     shape = (3, 3, detector.size, detector.size)
     crops = torch.randint(0, 256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     training = detector.training

@@ -26,6 +26,7 @@ from lit_faces.core.landmarks import FaceAnalyser
 from lit_faces.core.signals import SIGNALS
 from lit_faces.core.video import length_hint
 from lit_faces.models.adapters import detector_code
+from lit_faces.models.detector import DetectorNetwork
 from lit_faces.persons.gate import Gate
 from lit_faces.persons.readers import person_detector, word_of
 from lit_faces.persons.reference import REFERENCE_FILE
@@ -41,7 +42,6 @@ from lit_faces.reading.sources import Job, camera_shots, video_shots
 from lit_faces.reading.tracking import FaceTracker
 from lit_faces.reading.zero import RestingEstimate, Zeros
 from lit_faces.reports.results import circumstances, write_json
-from lit_faces.tasks.au_detector import AUDetector
 from lit_faces.tasks.black_box import FaceReader, code_of
 
 #: Called with how far a job is (seconds of a video, photos) and the rows so far; total 0 = not known.
@@ -106,7 +106,7 @@ class Predictor:
         self.options = options
         detector = person_detector(options.detector)
         detector.to(device_of(options.accelerator))
-        beside = isinstance(detector, AUDetector) and detector.references is not None
+        beside = isinstance(detector, DetectorNetwork) and detector.references is not None
         self._beside = hashlib.sha256((Path(options.detector) / REFERENCE_FILE).read_bytes()) if beside else None
         self._code = code_of(word_of(options.detector))  # of what was loaded, whatever lies there later
         self.gate = _gate(detector, options)
@@ -295,7 +295,7 @@ def _gate(detector: FaceReader, options: PredictOptions) -> Gate | None:
     """Who is read as their own; None: nobody."""
     if options.registry is None:
         return None
-    assert isinstance(detector, AUDetector)  # the options refuse others
+    assert isinstance(detector, DetectorNetwork)  # the options refuse others
     registry = Registry(options.registry, detector_code(detector))
     return Gate(detector, registry, options.person, options.recognise)
 

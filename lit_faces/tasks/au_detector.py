@@ -10,6 +10,7 @@ After each epoch of a fit, scale and thresholds are fitted on the validation peo
 
 from __future__ import annotations
 
+import functools
 import inspect
 from pathlib import Path
 from typing import Any, Literal
@@ -19,13 +20,11 @@ import torch.nn.functional as functional
 from torch import Tensor, nn
 
 from lit_faces.core.facs import AU_KEYS, MAX_INTENSITY, OCCURRENCE_THRESHOLD
-from lit_faces.core.fields import field
-from lit_faces.core.geometry import mirror_images, resize_images
 from lit_faces.core.orders import OrderedFaces, Orders
 from lit_faces.core.sample import FaceBatch
 from lit_faces.core.seeding import generator_for
-from lit_faces.core.shipped import INIT_WORDS, initial_weights, weights_code, weights_path
-from lit_faces.core.weights import check_card, load_state, load_weights, save_weights
+from lit_faces.core.shipped import INIT_WORDS, initial_weights, weights_code
+from lit_faces.core.weights import load_weights, save_weights
 from lit_faces.losses.action_units import (
     masked_bce,
     masked_concordance,
@@ -35,21 +34,17 @@ from lit_faces.losses.action_units import (
     masked_order,
     masked_ordinal,
 )
-from lit_faces.models.backbones import build_backbone
-from lit_faces.models.heads import NUM_EXPRESSIONS, AUHead, Calibration, LogitHead, Prevalence
-from lit_faces.models.reference import REFERENCE_HEADS, References, draw_references
+from lit_faces.models.detector import HEADS, KIND, PARTS, WEIGHTS_FILE, DetectorNetwork, Reading, load_as
+from lit_faces.models.heads import NUM_EXPRESSIONS, Prevalence
+from lit_faces.models.reference import References, draw_references
 from lit_faces.tasks.augmentation import augment_frames, augment_strongly
 from lit_faces.tasks.base import one_cycle, quiet_save_hyperparameters
-from lit_faces.tasks.measured import MeasuredDetector, Reading
+from lit_faces.tasks.measured import MeasuredDetector
 
-WEIGHTS_FILE = "detector.safetensors"
-_KIND = "au_detector"
-_PARTS = ("backbone.", "head.", "occurrence.", "expression.", "reference.", "calibration.")
-_HEADS = ("occurrence_head", "expression_head", "reference_head")
 _REFERENCES = 0x5EE  # keeps the draws of references apart from the augmentation of the same batch
 
 
-class AUDetector(MeasuredDetector):
+class AUDetector(DetectorNetwork, MeasuredDetector):
     """Regress the 19 AU intensities of aligned faces.
 
     Batches are :class:`FaceBatch`; AUs that are not coded (NaN) add nothing to the losses nor to the metrics.
@@ -122,7 +117,7 @@ class AUDetector(MeasuredDetector):
         export: bool = True,
         seed: int = 0,
     ) -> None:
-        super().__init__(seed)
+        super(DetectorNetwork, self).__init__(seed)  # its networks are built below, by `configure`
         quiet_save_hyperparameters(self, inspect.currentframe())
         self.backbone_name, self.backbone_weights, self.drop_rate = backbone, backbone_weights, drop_rate
         self.size, self.augment, self.export = size, augment, export
@@ -137,7 +132,6 @@ class AUDetector(MeasuredDetector):
         }
         self.weight_order, self.reference_head, self.weight_reference = weight_order, reference_head, weight_reference
         self.reference_kind, self.trains = reference_kind, trains
-        self.references: References | None = None
         self.occurrence_head, self.expression_head, self.calibrate = occurrence_head, expression_head, calibrate
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self.compile_networks = compile
@@ -187,7 +181,7 @@ class AUDetector(MeasuredDetector):
         """
         self._start_from(path)
         other = load_detector(path)
-        for name in _HEADS:
+        for name in HEADS:
             unused = name == "reference_head" and not self.reference_head  # it plays no part where faces are read alone
             if getattr(other, name) != getattr(self, name) and not unused:
                 raise ValueError(f"{path}: {name} is {getattr(other, name)} there and {getattr(self, name)} here")
@@ -211,132 +205,12 @@ class AUDetector(MeasuredDetector):
 
     def configure_models(self) -> None:
         """The backbone and its head."""
-        self.backbone, width = build_backbone(self.backbone_name, self.backbone_weights, self.drop_rate)
-        self.head = AUHead(width)
-        self.occurrence = LogitHead(width, len(AU_KEYS)) if self.occurrence_head else None
-        self.expression = LogitHead(width, NUM_EXPRESSIONS) if self.expression_head else None
-        outputs = [
-            head.linear.out_features for head in (self.head, self.occurrence, self.expression) if head is not None
-        ]
-        self.reference = REFERENCE_HEADS[self.reference_kind](width, sum(outputs)) if self.reference_head else None
-        self.calibration = self._new_calibration()
+        self.build()
         self.prevalence = nn.ModuleDict(
             {"occurrence": Prevalence(len(AU_KEYS), 0.2), "expression": Prevalence(NUM_EXPRESSIONS, 0.125)}
         )
-        nn.Module.to(self.backbone, memory_format=self.memory_format)
         if self.compile_networks:
             self.backbone.compile()
-
-    def _new_calibration(self) -> Calibration:
-        """Scale 1, and the thresholds of an unfitted detector: grade 2, or a probability of one half."""
-        return Calibration(threshold=0.5 if self.occurrence_head else OCCURRENCE_THRESHOLD)
-
-    def features(self, image: Tensor) -> Tensor:
-        """Pictures float (B, 3, S, S) in [-1, 1] -> features (B, D) that the heads read."""
-        image = resize_images(image, self.size, self.size)
-        return self.backbone(image.contiguous(memory_format=self.memory_format))
-
-    def forward(self, image: Tensor) -> Tensor:
-        """Pictures float (B, 3, S, S) in [-1, 1] -> float32 (B, 19), intensity 0..5, not yet calibrated."""
-        return self.head(self.features(image))
-
-    def read(self, image: Tensor) -> Reading:
-        """Pictures float (B, 3, S, S) in [-1, 1] -> what every head reads, intensities not yet calibrated.
-
-        Where references were set (:meth:`set_references`), all pictures are read beside them.
-        """
-        return self.reading_beside(self.features(image))
-
-    def reading_beside(self, features: Tensor) -> Reading:
-        """Features (B, D) -> what every head reads, beside the references that were set."""
-        if self.references is None:
-            return self.reading_of(features)
-        if self.references.features.device != features.device:
-            self.references = self.references.to(features.device)
-        return self.reading_of(features, self.references.expand(len(features)))
-
-    def reading_of(self, features: Tensor, references: References | None = None) -> Reading:
-        """Features (B, D) -> what every head reads; beside ``references`` (B, M, ...) of the same people, or alone."""
-        logits = [head.linear(features).float() for head in self._heads() if head is not None]
-        if references is not None and self.reference is not None:
-            found = list(self.reference(features, references).split([part.shape[1] for part in logits], 1))
-            shifts = self.reference_kind == "compare"
-            logits = [part + shift for part, shift in zip(logits, found)] if shifts else found
-        others = iter(logits[1:])
-        occurrence, expression = (None if head is None else next(others) for head in (self.occurrence, self.expression))
-        return Reading(self.head.of_logits(logits[0]), occurrence, expression)
-
-    def _heads(self) -> tuple[AUHead, LogitHead | None, LogitHead | None]:
-        return self.head, self.occurrence, self.expression
-
-    @torch.no_grad()
-    def make_references(self, images: Tensor, intensity: Tensor | None = None) -> References:
-        """What this detector remembers of reference pictures of one person.
-
-        Args:
-            images: uint8 (M, 3, H, W), best at rest.
-            intensity: their AUs, float (M, 19), 0..5; NaN or None where they are not known: the generic reading then.
-
-        Raises:
-            ValueError: this detector has no reference head, or there is no picture.
-        """
-        if self.reference is None:
-            raise ValueError("this detector reads every face alone (it has no reference head): use a zero instead")
-        if not len(images):
-            raise ValueError("references: one picture at least is needed")
-        training = self.training
-        self.eval()
-        features = self.features(images.to(self.device).float() / 127.5 - 1.0).float()
-        found = self.reading_of(features).intensity
-        self.train(training)
-        known = torch.full_like(found, torch.nan) if intensity is None else intensity.to(found)
-        return References(features, torch.where(known.isnan(), found, known))
-
-    def set_references(self, references: References | None) -> None:
-        """Read all faces beside these from now on; None reads each alone again.
-
-        Raises:
-            ValueError: no reference head, or references of another detector.
-        """
-        if references is not None:
-            if self.reference is None:
-                raise ValueError("this detector has no reference head")
-            if references.features.shape[-1] != self.reference.inputs:
-                raise ValueError(
-                    f"references: {references.features.shape[-1]} features, this detector has {self.reference.inputs}"
-                )
-            references = references.to(self.device)
-        self.references = references
-
-    @torch.no_grad()
-    def predict_au(self, images: Tensor, batch_size: int = 64, mirror: bool = False) -> Tensor:
-        """Calibrated intensities of pictures uint8 (B, 3, H, W): float32 (B, 19) on the CPU, 0..5.
-
-        ``mirror`` reads the mirror images too and averages: AUs are labelled for both sides of the face together.
-        """
-        found = self.predict(images, batch_size).intensity
-        return 0.5 * (found + self.predict(mirror_images(images), batch_size).intensity) if mirror else found
-
-    @torch.no_grad()
-    def predict(self, images: Tensor, batch_size: int = 64) -> Reading:
-        """What is read on pictures uint8 (B, 3, H, W), on the CPU, intensities calibrated; the mode stays."""
-        if not len(images):
-            return Reading(torch.zeros(0, len(AU_KEYS)))
-        training = self.training
-        self.eval()
-        parts = [self.read(chunk.to(self.device).float() / 127.5 - 1.0) for chunk in images.split(batch_size)]
-        self.train(training)
-        occurrence, expression = (
-            None if getattr(parts[0], name) is None else torch.cat([getattr(p, name) for p in parts]).cpu()
-            for name in ("occurrence", "expression")
-        )
-        intensity = self.calibration(torch.cat([p.intensity.float() for p in parts]))
-        return Reading(intensity.cpu(), occurrence, expression)
-
-    def occurs(self, reading: Reading) -> Tensor:
-        """Occurrence 0/1, float32 (B, 19): the reading at the thresholds that were fitted on validation people."""
-        scores = reading.intensity if reading.occurrence is None else reading.occurrence.sigmoid()
-        return (scores >= self.calibration.threshold.to(scores.device)).float()
 
     def losses(self, reading: Reading, batch: FaceBatch) -> dict[str, Tensor]:
         """The losses whose weight is not zero, unweighted."""
@@ -452,14 +326,14 @@ class AUDetector(MeasuredDetector):
             half: store float16 (the file is half as large; the networks run in float32 all the same).
             card: more for the card (JSON values).
         """
-        state = {key: value for key, value in self.state_dict().items() if key.startswith(_PARTS)}
+        state = {key: value for key, value in self.state_dict().items() if key.startswith(PARTS)}
         if half:
             state = {key: value.half() if value.is_floating_point() else value for key, value in state.items()}
-        heads = {name: getattr(self, name) for name in _HEADS if getattr(self, name) or name != "reference_head"}
+        heads = {name: getattr(self, name) for name in HEADS if getattr(self, name) or name != "reference_head"}
         if self.reference is not None and self.reference_kind != "compare":
             card = {"reference_kind": self.reference_kind, **card}
         about = self.card(
-            _KIND, backbone=self.backbone_name, size=self.size, scale=[0.0, MAX_INTENSITY], **{**heads, **card}
+            KIND, backbone=self.backbone_name, size=self.size, scale=[0.0, MAX_INTENSITY], **{**heads, **card}
         )
         save_weights(path, state, about)
         return Path(path)
@@ -475,26 +349,4 @@ def load_detector(path: Path | str) -> AUDetector:
         FileNotFoundError: no such file.
         ValueError: truncated, or not a detector.
     """
-    path = weights_path("detector", path)
-    state, card = load_weights(path)
-    train = "train one with `python -m lit_faces.fit experiments/judge.yaml`"
-    check_card(path, card, _KIND, "the weights of an AU detector", train)
-    where = f"{path}: its card"
-    heads: dict[str, Any] = {name: field(card, name, bool, where, default=False) for name in _HEADS}
-    heads["reference_kind"] = field(card, "reference_kind", str, where, choices=REFERENCE_HEADS, default="compare")
-    backbone = field(card, "backbone", str, where, minimum=1, maximum=100)
-    size = field(card, "size", int, where, minimum=16, maximum=1024)
-    seen = field(card, "images_seen", int, where, minimum=0, default=0)
-    try:
-        detector = AUDetector(backbone=backbone, size=size, drop_rate=0.0, **heads)
-    except ValueError as error:
-        raise ValueError(f"{where}: {error}") from error
-    networks = nn.ModuleDict(
-        {name: part for name, part in detector.named_children() if f"{name}." in _PARTS and part is not None}
-    )
-    state = {key: value.float() if value.is_floating_point() else value for key, value in state.items()}
-    if not any(key.startswith("calibration.") for key in state):  # written before there was one
-        state.update({f"calibration.{key}": value for key, value in Calibration().state_dict().items()})
-    load_state(networks, state, str(path))
-    detector.images_seen = seen
-    return detector.eval().requires_grad_(False)
+    return load_as(functools.partial(AUDetector, drop_rate=0.0), path)

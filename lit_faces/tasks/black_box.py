@@ -45,7 +45,7 @@ from lit_faces.core.geometry import mirror_images, resize_images
 from lit_faces.core.shipped import weights_code
 from lit_faces.core.weights import load_checkpoint, load_state, load_weights, plain_weights
 from lit_faces.core.words import UsageError, suggestion
-from lit_faces.tasks.au_detector import Reading, load_detector
+from lit_faces.models.detector import Reading, load_network
 
 #: What ``--detector`` takes, where a detector of one's own will do.
 OWN_HELP = "; or your own: my.module.Net{...}, timm:NAME{...}"
@@ -210,7 +210,7 @@ def open_detector(word: Path | str, where: str = "--detector") -> FaceReader:
         FileNotFoundError, ValueError: nothing of that name, or weights that do not fit.
         UsageError: a class path that leads nowhere, or arguments that it refuses.
     """
-    return _black_box(Words.parse(str(word), where), where) if is_own(word) else load_detector(word)
+    return _black_box(Words.parse(str(word), where), where) if is_own(word) else load_network(word)
 
 
 def code_of(word: Path | str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -17,28 +16,9 @@ from lit_faces.metrics.classification import OccurrenceOverAUs, choose_threshold
 from lit_faces.metrics.icc import StreamingICC
 from lit_faces.metrics.means import WeightedMeans
 from lit_faces.metrics.readings import Readings
+from lit_faces.models.detector import Reading
 from lit_faces.models.heads import NUM_EXPRESSIONS, Calibration, LogitHead
 from lit_faces.tasks.base import FaceTask
-
-
-@dataclass
-class Reading:
-    """What a detector reads on B faces; a head that it does not have is None.
-
-    Attributes:
-        intensity: float32 (B, 19), 0..5.
-        occurrence: float32 (B, 19), logits.
-        expression: float32 (B, 8), logits in the order of ``EMOTIONS``.
-    """
-
-    intensity: Tensor
-    occurrence: Tensor | None = None
-    expression: Tensor | None = None
-
-    def select(self, rows: Tensor) -> Reading:
-        """Some of the faces: bool or int64 (n,)."""
-        picked = (None if part is None else part[rows] for part in (self.occurrence, self.expression))
-        return Reading(self.intensity[rows], *picked)
 
 
 def _to_calibrate(reading: Reading, batch: FaceBatch) -> Tensor:

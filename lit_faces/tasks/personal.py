@@ -17,11 +17,11 @@ from torch import Tensor, nn
 from lit_faces.continual.penalties import LwF, QuadraticPenalty
 from lit_faces.core.sample import FaceBatch, joined
 from lit_faces.losses.action_units import masked_concordance, masked_cross_entropy, masked_logit_bce, masked_mse
+from lit_faces.models.detector import Reading
 from lit_faces.models.reference import References
 from lit_faces.tasks.au_detector import AUDetector
 from lit_faces.tasks.augmentation import augment_frames
 from lit_faces.tasks.base import FaceTask
-from lit_faces.tasks.measured import Reading
 
 
 class Memory(Protocol):

@@ -11,8 +11,8 @@ from benchmarks.open_faces import OpenFaces
 from benchmarks.real import BEGIN, END, between_marks, read_by, table_of, with_own_zero
 from data_modules.portraits import Portrait
 from lit_faces.core.facs import AU_INDEX, NUM_AUS
+from lit_faces.models.detector import Reading
 from lit_faces.models.warping import canonical_face
-from lit_faces.tasks.measured import Reading
 
 
 class Constant:
