@@ -73,3 +73,8 @@ def test_eight_bits_are_refused_where_they_cost(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(quantising, "MOST", -1.0)
     assert main(["--int8", "--out", str(tmp_path / "b.onnx")]) == 2
     assert "costs" in capsys.readouterr().err and not (tmp_path / "b.onnx").exists()
+
+
+def test_an_ending_of_another_kind_is_refused(tmp_path, capsys):
+    assert main(["--to", "torchscript", "--out", str(tmp_path / "a.onnx")]) == 2
+    assert "ends as onnx does; --to torchscript writes .pt" in capsys.readouterr().err and not list(tmp_path.iterdir())

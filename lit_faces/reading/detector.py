@@ -139,6 +139,9 @@ class Detector:
         self, detector: str | Path | DetectorNetwork | BlackBox = "generic", accelerator: str = "auto"
     ) -> None:
         made = isinstance(detector, DetectorNetwork | BlackBox)
+        if not made and not isinstance(detector, str | Path):
+            kind = type(detector).__name__
+            raise TypeError(f"detector: expected 'generic', a folder or a file of weights, got {kind}")
         self.network: FaceReader = (
             detector if isinstance(detector, DetectorNetwork | BlackBox) else person_detector(detector)
         )

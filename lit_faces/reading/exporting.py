@@ -134,9 +134,12 @@ def export(
 
     Raises:
         ModuleNotFoundError: ``onnx`` is not installed.
-        ValueError: no such detector; the file gives other results; 8 bits cost too much.
+        ValueError: no such detector; another kind's ending; the file gives other results; 8 bits cost too much.
         OSError: it cannot be written.
     """
+    other = next((kind for kind, ending in KINDS.items() if out.suffix == ending and kind != options.to), None)
+    if other is not None:
+        raise ValueError(f"--out {out}: ends as {other} does; --to {options.to} writes {KINDS[options.to]}")
     detector = load_network(options.detector) if detector is None else detector
     cost = None
     model = Portable(detector, zero).eval()

@@ -106,6 +106,12 @@ def test_the_functions_do_not_hide_the_commands():
 
 
 def test_a_detector_is_loaded_without_what_only_training_or_other_networks_need():
-    said = "import sys, lit_faces; lit_faces.load(); print({'timm', 'wandb', 'lit_faces.fitting'} & set(sys.modules))"
+    heavy = {"timm", "wandb", "lit_faces.fitting", "pytorch_lightning", "torchmetrics", "torchvision", "matplotlib"}
+    said = f"import sys, lit_faces; lit_faces.load(); print({heavy!r} & set(sys.modules))"
     found = subprocess.run([sys.executable, "-c", said], capture_output=True, text=True, check=True).stdout
     assert found.strip() == "set()"
+
+
+def test_no_detector_at_all_is_refused():
+    with pytest.raises(TypeError, match="expected 'generic', a folder or a file of weights, got NoneType"):
+        api.load(None)
