@@ -26,12 +26,12 @@ def build_parser() -> argparse.ArgumentParser:
         formatter_class=HelpFormatter,
         usage="%(prog)s PHOTO|CLIP|FOLDER ... --out DIR [options]",
         description="From a photo or a clip to the person's own AU detector: generate, verify, adapt, report.",
-        epilog=f"example: {called} anna.jpg --out anna. The next person: {called} ben.jpg --out "
-        "ben --detector anna/detector/detector.safetensors --memory anna/detector/memory.safetensors",
+        epilog=f"example: {called} anna.jpg --out anna. The next person likewise: whoever is learnt changes nothing of "
+        f"others. All in one place: {called} anna.jpg --out anna --registry people",
     )
     add_place(parser)
     add_options(parser, PersonOptions, SetOptions, LearnOptions)
-    parser.add_argument("--registry", type=Path, help="folder of people: enrol there too, and learn a delta (--method)")
+    parser.add_argument("--registry", type=Path, help="folder of people: enrol there too (methods that learn a delta)")
     add_wandb_argument(parser)
     return parser
 
