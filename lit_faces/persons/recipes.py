@@ -62,7 +62,7 @@ class Recipe:
             their ``labels``. People who were learnt since are held to their labels.
         keep: frames of a person that are remembered, at most.
         generic_weight: what the people before the first count for in EWC, in people.
-        replay_share: remembered faces to new ones.
+        replay_share: remembered faces to new ones; of a delta, which cannot harm others, one at most.
         seed: of everything.
         precision: of Lightning; ``auto`` is bf16-mixed where the processor has instructions for it.
     """
@@ -78,7 +78,7 @@ class Recipe:
     delta_lr: float = 1e-2
     delta_rank: int = RANK
     replay_targets: Literal["answers", "labels"] = "answers"
-    replay_share: float = 1.0
+    replay_share: float = 2.0
     keep: int = 30
     generic_weight: float = 1.0
     seed: int = 0
@@ -205,7 +205,7 @@ def learn_delta(
             None,
             memory if how.replay else None,
             _teacher(how, recipe, detector),
-            replay_share=recipe.replay_share,
+            replay_share=min(1.0, recipe.replay_share),
             lr=recipe.delta_lr * (1.0 if how.replay else _ALONE),
             seed=recipe.seed,
             references=references,
