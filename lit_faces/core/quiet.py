@@ -11,6 +11,7 @@ from contextlib import contextmanager
 _WARNINGS = (
     r"Found \d+ module\(s\) in eval mode at the start of training",  # networks that we freeze on purpose
     r"`isinstance\(treespec, LeafSpec\)` is deprecated",  # Lightning under a new torch
+    r"The `srun` command is available on your system but is not used",  # Lightning, wherever SLURM is installed
     r"'set_vital' is deprecated",  # torchdata under a new torch
     r"\s*skip_none parameter was deprecated",  # jsonargparse; the older ones of our range know no other
 )

@@ -79,6 +79,17 @@ def best_untrained(figures: Mapping[str, Any]) -> tuple[str, float] | None:
     return max(found.items(), key=lambda pair: pair[1]) if found else None
 
 
+def verdict(figures: Mapping[str, Any]) -> str:
+    """A sentence where the photo alone reads the person as well as what was learnt; else nothing."""
+    after, untrained = figures.get(AFTER), best_untrained(figures)  # null where too little is known
+    if after is None or untrained is None or not after < untrained[1]:
+        return ""
+    return (
+        f"Learning did not help here: mean ICC {after:.2f} after it, {untrained[1]:.2f} without ({UNTRAINED[untrained[0]]}), "
+        "which `python -m lit_faces.calibrate` sets in seconds."
+    )
+
+
 def _known_mean(values: np.ndarray) -> float:
     known = values[values == values]
     return float(known.mean()) if len(known) else float("nan")
@@ -160,6 +171,8 @@ def add_to_page(page: Page, folder: Path, figures: Mapping[str, Any]) -> None:
         ]
     )
     page.text(f"{_rests_on(figures)} MAE: mean absolute error, grades, less is better; ICC(3,1): agreement, 1 is all.")
+    if said := verdict(figures):
+        page.text(said, note=True)
     if _is_generated(figures):
         page.text(
             "Their labels are what was asked of the generator, not what somebody saw: they show that learning worked, "

@@ -30,7 +30,7 @@ from lit_faces.persons.before_after import add_to_page as add_source
 from lit_faces.persons.calibration import CalibrateOptions, calibrate
 from lit_faces.persons.enrolment import enrol, entry_of, face_of_original, registry_for
 from lit_faces.persons.generation import SetOptions, SetResult, Tell, make_set, prepare
-from lit_faces.persons.learning_report import AFTER, UNTRAINED, add_to_page, best_untrained
+from lit_faces.persons.learning_report import add_to_page, verdict
 from lit_faces.persons.reference import REFERENCE_FILE, PersonReferences
 from lit_faces.persons.report import write_report
 from lit_faces.persons.sets import Progress
@@ -96,10 +96,8 @@ def personalise(
         made.refuse_empty()
         beside = PersonReferences.load(out) if (out / REFERENCE_FILE).is_file() else None
         learnt = adapt(made.folder, learning, out / "detector", source.name, tell, zero, beside)
-        after, untrained = learnt.figures.get(AFTER), best_untrained(learnt.figures)  # null where too little is known
-        if after is not None and untrained is not None and after < untrained[1]:
-            tell(f"learning did not beat {UNTRAINED[untrained[0]]} ({untrained[1]:.2f} against {after:.2f}): what "
-                 "`calibrate` writes reads this person better")  # fmt: skip
+        if said := verdict(learnt.figures):
+            tell(said)
         if learnt.already:
             tell(f"{learnt.folder}: is there already")
         seen = OnSource.read(source, learning.detector, zero, learnt.folder)

@@ -98,7 +98,7 @@ def write_plot(path: Path, rows: Iterable[FaceRow], title: str) -> Path:
                 label=f"face {who}",
                 marker="." if len(seconds) < 8 else "",
             )
-        axis.set_ylim(0, MAX_INTENSITY)
+        axis.set_ylim(-0.15, MAX_INTENSITY + 0.15)  # a curve at 0 or 5 is seen, too
         axis.set_yticks([0, 2, 4])
         axis.tick_params(labelsize=7)
         axis.set_ylabel(
@@ -117,15 +117,15 @@ def write_page(path: Path, title: str, rows: Iterable[FaceRow], done: Outcome, z
     """One file: how much was read, which AUs moved, the plot."""
     page = Page(f"Action Units: {Path(title).name}")
     share = done.found / max(1, done.frames)
-    facts = [("frames", str(done.frames)), ("with a face", f"{100 * share:.0f} %"), ("faces", str(len(done.people)))]
+    facts = [("frames", str(done.frames)), ("with a face", f"{100 * share:.0f} %"), ("people", str(len(done.people)))]
     page.facts([*facts, ("detector", detector)])
-    page.text(f"Intensities 0 to 5. The person's zero: {zeros.facts()['rule']}.")
+    page.text(f"Intensities 0 to 5. Taken for the person's rest (zero): {zeros.facts()['rule']}.")
     for line in [*done.notes, *done.trouble]:
         page.text(line, note=True)
     page.picture(path.with_suffix(".png"), "Intensity of each AU over time; a gap is a stretch without the face")
     for who, (_, intensity) in list(Curves(rows).people.items())[:_FACES]:
         page.heading(f"Face {who}: {done.people.get(who, 0)} frames")
-        page.table(["AU", "median", "5 %", "95 %", "moves", ""], list(_lines(intensity)))
+        page.table(["AU", "median", "5 %", "95 %", "moves"], list(_lines(intensity)))
     return page.write(path)
 
 
@@ -134,6 +134,6 @@ def _lines(intensity: NDArray[np.float64]) -> Iterable[list[Any]]:
     for number in np.argsort(low - high):
         moves = "yes" if high[number] - low[number] >= _MOVES else ""
         yield [
-            AU_KEYS[number], f"{middle[number]:.1f}", f"{low[number]:.1f}", f"{high[number]:.1f}", moves,
-            CATALOGUE[number].name,
+            f"{AU_KEYS[number]} {CATALOGUE[number].name}", f"{middle[number]:.1f}", f"{low[number]:.1f}",
+            f"{high[number]:.1f}", moves,
         ]  # fmt: skip

@@ -29,7 +29,7 @@ th:first-child, td:first-child { text-align: left; } thead th { border-bottom: 2
 pre { background: var(--soft); border-radius: 6px; padding: .6rem .8rem; font-size: .85rem; }
 tr.bad td, td.worst { color: #b3261e; } td.best { font-weight: 700; color: #1e7d4f; }
 .facts { display: flex; flex-wrap: wrap; gap: .6rem; padding: 0; list-style: none; }
-.facts li { background: var(--soft); border-radius: 6px; padding: .5rem .8rem; }
+.facts li { background: var(--soft); border-radius: 6px; padding: .5rem .8rem; overflow-wrap: anywhere; }
 .facts b { display: block; font-size: 1.25rem; } .note { border-left: 3px solid var(--accent); padding-left: .8rem; }
 """
 

@@ -8,7 +8,7 @@ import torch
 
 from lit_faces.core.facs import AU_INDEX, AU_KEYS, NUM_AUS
 from lit_faces.core.sample import FaceBatch, FaceSample, collate
-from lit_faces.persons.learning_report import best_untrained, report, untrained_figures
+from lit_faces.persons.learning_report import best_untrained, report, untrained_figures, verdict
 from lit_faces.persons.zero import Evidence, Slopes, Zero
 
 
@@ -49,3 +49,11 @@ def test_the_report_says_it_where_there_is_a_zero() -> None:
         "The zero alone, nothing learnt: ICC 0.41, MAE 0.30; that is 62 % of the gain in ICC and - of that in MAE."
         in report(figures)
     )
+
+
+def test_a_photo_that_reads_as_well_alone_is_said_to_be_enough() -> None:
+    figures = {"person/after/icc/mean": 0.67, "person/zero/icc/mean": 0.60, "person/reference/icc/mean": 0.68}
+    assert verdict(figures).startswith(
+        "Learning did not help here: mean ICC 0.67 after it, 0.68 without (beside the photo"
+    )
+    assert verdict({**figures, "person/after/icc/mean": 0.70}) == verdict({"person/after/icc/mean": None}) == ""
