@@ -84,9 +84,10 @@ def verdict(figures: Mapping[str, Any]) -> str:
     after, untrained = figures.get(AFTER), best_untrained(figures)  # null where too little is known
     if after is None or untrained is None or not after < untrained[1]:
         return ""
+    name, value = untrained
     return (
-        f"Learning did not help here: mean ICC {after:.2f} after it, {untrained[1]:.2f} without ({UNTRAINED[untrained[0]]}), "
-        "which `python -m lit_faces.calibrate` sets in seconds."
+        f"Learning did not help here: mean ICC {after:.2f} after it, {value:.2f} without ({UNTRAINED[name]}), which "
+        "`python -m lit_faces.calibrate` sets in seconds."
     )
 
 
