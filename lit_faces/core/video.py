@@ -7,6 +7,7 @@ fetch others.
 
 from __future__ import annotations
 
+import gc
 import itertools
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     import torch
 
 MAX_PIXELS = 40_000_000  # of a frame
+_LONG = 200  # frames after which what PyAV leaves behind in a circle of references (10 MB a video) is worth a search
 _BUFFER = 2**20  # bytes that the decoder asks for at once
 #: Containers that are read; no play lists, no lists of pictures, nothing that names other files.
 _CONTAINERS = (
@@ -85,7 +87,15 @@ def frames_of(path: Path | str, whole: bool = True) -> Iterator[Frame]:
         FileNotFoundError, IsADirectoryError: no such file.
         ValueError: no decoder knows it; it is cut short; it has no frame; its frames are too large.
     """
-    path = Path(path)
+    count = 0
+    for frame in _frames_of(Path(path), whole):
+        count += 1
+        yield frame
+    if count >= _LONG:
+        gc.collect()
+
+
+def _frames_of(path: Path, whole: bool) -> Iterator[Frame]:
     with _opened(path, whole) as (container, stream):
         shown = _Shown(stream)
         lost: list[int | None] = []  # times of frames that could not be decoded; earlier ones may still come

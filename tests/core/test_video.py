@@ -1,5 +1,6 @@
 """Video files: times of the stream, whole or cut in every container, turned, written with their times."""
 
+import gc
 import struct
 from fractions import Fraction
 from pathlib import Path
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from lit_faces.core import video
 from lit_faces.core.video import frames_of, read_frames, timeline, write_video
 
 #: Container by name of file, with a codec for it and options of the container.
@@ -205,3 +207,15 @@ def test_what_is_written_comes_back_with_its_times(tmp_path: Path) -> None:
         with pytest.raises(ValueError, match=r"e\.webm: expected 3 times"):
             write_video(tmp_path / "e.webm", frames, times)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.webm", "b.webm", "c.webm", "d.webm"]
+
+
+def test_a_video_that_was_read_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clip = write(tmp_path / "clip.mp4", EVEN[:8], "libx264", "yuv420p")
+    monkeypatch.setattr(video, "_LONG", 8)
+    gc.collect()
+    gc.disable()
+    try:
+        assert len(list(video.frames_of(clip))) == 8
+        assert not [one for one in gc.get_objects() if type(one).__name__ == "InputContainer"]
+    finally:
+        gc.enable()
