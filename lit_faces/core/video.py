@@ -7,7 +7,6 @@ fetch others.
 
 from __future__ import annotations
 
-import gc
 import itertools
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
     import torch
 
 MAX_PIXELS = 40_000_000  # of a frame
-_LONG = 200  # frames after which what PyAV leaves behind in a circle of references (10 MB a video) is worth a search
 _BUFFER = 2**20  # bytes that the decoder asks for at once
 #: Containers that are read; no play lists, no lists of pictures, nothing that names other files.
 _CONTAINERS = (
@@ -50,6 +48,7 @@ class Frame:
     number: int
     seconds: float
     _decoded: av.VideoFrame | None = None
+    _matrix: tuple[int, int, int, int] | None = None
 
     @property
     def lost(self) -> bool:
@@ -65,7 +64,7 @@ class Frame:
         if self._decoded is None:
             raise ValueError(f"frame {self.number} cannot be decoded")
         picture: NDArray[np.uint8] = self._decoded.to_ndarray(format="rgb24")  # type: ignore[assignment]  # by format
-        return np.ascontiguousarray(_turned(picture, _display_matrix(self._decoded)))
+        return np.ascontiguousarray(_turned(picture, self._matrix))
 
 
 @dataclass(frozen=True)
@@ -87,15 +86,7 @@ def frames_of(path: Path | str, whole: bool = True) -> Iterator[Frame]:
         FileNotFoundError, IsADirectoryError: no such file.
         ValueError: no decoder knows it; it is cut short; it has no frame; its frames are too large.
     """
-    count = 0
-    for frame in _frames_of(Path(path), whole):
-        count += 1
-        yield frame
-    if count >= _LONG:
-        gc.collect()
-
-
-def _frames_of(path: Path, whole: bool) -> Iterator[Frame]:
+    path = Path(path)
     with _opened(path, whole) as (container, stream):
         shown = _Shown(stream)
         lost: list[int | None] = []  # times of frames that could not be decoded; earlier ones may still come
@@ -315,6 +306,8 @@ class _Shown:
         self.first: float | None = None
         self.last = -self.step
         self.number = self.decoded = 0
+        self._turn = 0.0
+        self._matrix: tuple[int, int, int, int] | None = None
 
     def next(self, stamp: int | None, frame: Any = None) -> Frame:
         if stamp is None:
@@ -325,8 +318,12 @@ class _Shown:
                 self.first = time - max(0.0, self.last + self.step)
             self.last = max(self.last, time - self.first)
         self.number += 1
-        self.decoded += frame is not None
-        return Frame(self.number - 1, self.last, frame)
+        if frame is not None:
+            turn = float(getattr(frame, "rotation", 0.0))
+            if not self.decoded or turn != self._turn:  # whoever looks at a frame's side data keeps it: PyAV's circle
+                self._turn, self._matrix = turn, _display_matrix(frame)
+            self.decoded += 1
+        return Frame(self.number - 1, self.last, frame, self._matrix)
 
 
 def _display_matrix(frame: Any) -> tuple[int, int, int, int] | None:
