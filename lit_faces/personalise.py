@@ -26,8 +26,7 @@ def build_parser() -> argparse.ArgumentParser:
         formatter_class=HelpFormatter,
         usage="%(prog)s PHOTO|CLIP|FOLDER ... --out DIR [options]",
         description="From a photo or a clip to the person's own AU detector: generate, verify, adapt, report.",
-        epilog=f"example: {called} anna.jpg --out anna. The next person likewise: whoever is learnt changes nothing of "
-        f"others. All in one place: {called} anna.jpg --out anna --registry people",
+        epilog=f"example: {called} anna.jpg --out anna. The next person likewise: nobody changes anything of others",
     )
     add_place(parser)
     add_options(parser, PersonOptions, SetOptions, LearnOptions)

@@ -43,6 +43,7 @@ from lit_faces.persons.zero import Zero
 INDEX = "index.safetensors"
 _FOLDER, _KIND, _VERSION = "people", "registry", 1
 _KEY = re.compile(r"[0-9a-f]{16}")
+_OURS = re.compile(rf"{_KEY.pattern}\.safetensors|\.{_KEY.pattern}\..+")  # and what a killed process was writing
 _NAME = re.compile(r"[^\x00-\x1f\x7f]{1,100}")
 _KEPT = 64  # people whose files stay in memory
 #: Distance of dlib's embeddings below which a face is the person's (``python -m benchmarks.gate``).
@@ -240,8 +241,7 @@ class Registry:
                 self._index, self._read = index, OrderedDict()
             finally:
                 known = {f"{key}.safetensors" for key in _read_index(self.folder).keys.values()}
-                there = [path.name for path in (self.folder / _FOLDER).glob("*.safetensors")]
-                ours = [name for name in there if _KEY.fullmatch(name.removesuffix(".safetensors"))]
+                ours = [path.name for path in (self.folder / _FOLDER).glob("*") if _OURS.fullmatch(path.name)]
                 remove_listed(self.folder, [f"{_FOLDER}/{name}" for name in ours if name not in known])
 
     def _file(self, key: str) -> Path:

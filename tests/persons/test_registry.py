@@ -189,6 +189,20 @@ def test_a_killed_process_leaves_a_whole_registry(registry, code):
     assert len(files(again)) == len(again)
 
 
+def test_what_was_half_written_goes_and_what_is_not_ours_stays(registry):
+    place = registry.folder / "people"
+    for name in (
+        ".0123456789abcdef.safetensors.iyxxaj6s",
+        "0123456789abcdef.safetensors",
+        ".notes",
+        "notes.safetensors",
+    ):
+        (place / name).write_bytes(b"half")
+    registry.add("last", Entry(face=face(40)))
+    there = {path.name for path in place.iterdir()}
+    assert {".notes", "notes.safetensors"} <= there and len(there) == len(registry) + 2
+
+
 def test_a_thousand_people_are_cheap_to_open(tmp_path, code):
     made = Registry.create(tmp_path / "people", code)
     with made._writing() as index:
