@@ -227,28 +227,6 @@ class DetectorNetwork(nn.Module):
         return (scores >= self.calibration.threshold.to(scores.device)).float()
 
 
-def weights_and_options(path: Path | str) -> tuple[dict[str, Any], dict[str, Tensor], int, str]:
-    """What a file of detector weights says: arguments of :class:`DetectorNetwork`, state, images seen, its card's name.
-
-    Raises:
-        FileNotFoundError: no such file.
-        ValueError: truncated, or not a detector.
-    """
-    path = weights_path("detector", path)
-    state, card = load_weights(path)
-    train = "train one with `python -m lit_faces.fit experiments/judge.yaml`"
-    check_card(path, card, KIND, "the weights of an AU detector", train)
-    where = f"{path}: its card"
-    options: dict[str, Any] = {name: field(card, name, bool, where, default=False) for name in HEADS}
-    options["reference_kind"] = field(card, "reference_kind", str, where, choices=REFERENCE_HEADS, default="compare")
-    options["backbone"] = field(card, "backbone", str, where, minimum=1, maximum=100)
-    options["size"] = field(card, "size", int, where, minimum=16, maximum=1024)
-    state = {key: value.float() if value.is_floating_point() else value for key, value in state.items()}
-    if not any(key.startswith("calibration.") for key in state):  # written before there was one
-        state.update({f"calibration.{key}": value for key, value in Calibration().state_dict().items()})
-    return options, state, field(card, "images_seen", int, where, minimum=0, default=0), where
-
-
 Network = TypeVar("Network", bound=DetectorNetwork)
 
 
@@ -259,15 +237,27 @@ def load_as(kind: Callable[..., Network], path: Path | str) -> Network:
         FileNotFoundError: no such file.
         ValueError: truncated, or not a detector.
     """
-    options, state, seen, where = weights_and_options(path)
+    path = weights_path("detector", path)
+    state, card = load_weights(path)
+    train = "train one with `python -m lit_faces.fit experiments/judge.yaml`"
+    check_card(path, card, KIND, "the weights of an AU detector", train)
+    where = f"{path}: its card"
+    heads: dict[str, Any] = {name: field(card, name, bool, where, default=False) for name in HEADS}
+    heads["reference_kind"] = field(card, "reference_kind", str, where, choices=REFERENCE_HEADS, default="compare")
+    backbone = field(card, "backbone", str, where, minimum=1, maximum=100)
+    size = field(card, "size", int, where, minimum=16, maximum=1024)
+    seen = field(card, "images_seen", int, where, minimum=0, default=0)
     try:
-        detector = kind(**options)
+        detector = kind(backbone=backbone, size=size, **heads)
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from error
     networks = nn.ModuleDict(
         {name: part for name, part in detector.named_children() if f"{name}." in PARTS and part is not None}
     )
-    load_state(networks, state, str(weights_path("detector", path)))
+    state = {key: value.float() if value.is_floating_point() else value for key, value in state.items()}
+    if not any(key.startswith("calibration.") for key in state):  # written before there was one
+        state.update({f"calibration.{key}": value for key, value in Calibration().state_dict().items()})
+    load_state(networks, state, str(path))
     detector.images_seen = seen
     return detector.eval().requires_grad_(False)
 

@@ -11,7 +11,6 @@ import collections
 import functools
 import math
 import queue
-import sys
 import threading
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -41,7 +40,6 @@ BATCH = 16  # crops that the network reads at once
 _BATCHES = 2  # that may wait for it
 _AHEAD_BYTES = 60_000_000  # of decoded frames
 _FRAME_BYTES = 500_000  # that a frame counts for besides: no more than 120 wait, however small
-_PATIENCE_S = 3e-4  # until a thread asks for Python's lock: dlib holds it long enough without waiting 5 ms more
 _SNAPSHOT = 64  # frames between states from which a killed run goes on
 
 
@@ -197,8 +195,6 @@ def _read(parts: Iterable[Part], reader: CropReader, batch: int) -> Iterator[Par
     """Parts with everything read, in order; the network works while the next faces are looked for."""
     waiting: list[Part] = []
     pending: collections.deque[Future[list[Part]]] = collections.deque()
-    patience = sys.getswitchinterval()
-    sys.setswitchinterval(_PATIENCE_S)
     with ThreadPoolExecutor(1, thread_name_prefix="network") as network:
         try:
             for part in parts:
@@ -212,7 +208,6 @@ def _read(parts: Iterable[Part], reader: CropReader, batch: int) -> Iterator[Par
             while pending:
                 yield from pending.popleft().result()
         finally:
-            sys.setswitchinterval(patience)
             network.shutdown(wait=False, cancel_futures=True)
 
 

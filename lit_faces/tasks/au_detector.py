@@ -340,13 +340,5 @@ class AUDetector(DetectorNetwork, MeasuredDetector):
 
 
 def load_detector(path: Path | str) -> AUDetector:
-    """The detector of a file written by :meth:`AUDetector.export_weights`, in evaluation mode.
-
-    Args:
-        path: safetensors file; ``generic`` for the detector that ships with lit_faces, ``packaged`` for its judge.
-
-    Raises:
-        FileNotFoundError: no such file.
-        ValueError: truncated, or not a detector.
-    """
+    """What :func:`lit_faces.models.detector.load_network` loads, as a LightningModule: to train, or to adapt."""
     return load_as(functools.partial(AUDetector, drop_rate=0.0), path)
