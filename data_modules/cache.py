@@ -132,11 +132,6 @@ def _damage(file: Path, shape: tuple[int, ...], dtype: str) -> str:
     return f"expected {expected} bytes, found {found}" if found < expected else ""
 
 
-def default_cache_dir() -> Path:
-    """``$LIT_FACES_CACHE``, or ``~/.cache/lit_faces``."""
-    return Path(os.environ.get("LIT_FACES_CACHE") or "~/.cache/lit_faces").expanduser()
-
-
 def load_class(path: str) -> Any:
     """The renderer at a dotted path.
 

@@ -12,8 +12,9 @@ from typing import Any, Literal
 
 import torch
 
-from data_modules.cache import RenderedCache, RenderPlan, default_cache_dir, ensure_rendered, renderer_version
+from data_modules.cache import RenderedCache, RenderPlan, ensure_rendered, renderer_version
 from data_modules.rendered import FIRST_SUBJECT
+from lit_faces.core.files import default_cache_dir
 from lit_faces.core.labelled import read_labelled
 from lit_faces.core.sample import FaceBatch
 from lit_faces.core.seeding import generator_for

@@ -15,8 +15,9 @@ import torch
 from torch import Tensor
 
 from data_modules.base import FaceDataModule
-from data_modules.cache import RenderedCache, RenderPlan, default_cache_dir, ensure_rendered, renderer_version
+from data_modules.cache import RenderedCache, RenderPlan, ensure_rendered, renderer_version
 from data_modules.transforms import FaceAugment
+from lit_faces.core.files import default_cache_dir
 from lit_faces.core.sample import FaceBatch
 from lit_faces.core.seeding import generator_for
 

@@ -372,6 +372,11 @@ def locked(folder: Path | str, doing: str, wait: bool = False, name: str = LOCK)
         lock.release()
 
 
+def default_cache_dir() -> Path:
+    """``$LIT_FACES_CACHE``, or ``~/.cache/lit_faces``."""
+    return Path(os.environ.get("LIT_FACES_CACHE") or "~/.cache/lit_faces").expanduser()
+
+
 def is_lock(name: str) -> bool:
     """Whether a file of this name is a lock or the note beside one, which belong in no manifest and no digest."""
     return name.removesuffix(_HOLDER).endswith(LOCK)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from pathlib import Path
 from typing import Any
 
-from lit_faces.core.files import replace_file
+from lit_faces.core.files import default_cache_dir, replace_file
 
 
 class RemoteFolder:
@@ -31,8 +30,7 @@ class RemoteFolder:
             self.store, self.base = fsspec.core.url_to_fs(self.url)
         except (ImportError, ValueError) as error:
             raise ValueError(f"{url}: {error}") from error
-        base = Path(os.environ.get("LIT_FACES_CACHE") or "~/.cache/lit_faces").expanduser()
-        top = cache if cache is not None else base / "fetched"
+        top = cache if cache is not None else default_cache_dir() / "fetched"
         self.folder = top / hashlib.sha256(self.url.encode()).hexdigest()[:16]
 
     def fetch_head(self) -> Path:

@@ -153,7 +153,7 @@ def photo_part(
     """The faces of one picture, uint8 (H, W, 3), from left to right, not yet read."""
     part = Part(number, 0.0, [], {})
     for who, box in enumerate(sure_faces(analyser.detect(picture))):
-        points = refine(picture, corners_of(box), analyser)
+        points = refine(picture, corners_of(box), analyser.points_in)
         _add_face(part, picture, FaceRow(name, 0, 0.0, person=who), points, box.score, detector.size)
         if isinstance(detector, Gate):
             part.faces[-1].who = detector.name_of(functools.partial(analyser.embedding, picture, points))

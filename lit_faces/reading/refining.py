@@ -12,22 +12,24 @@ which they disagree is to be detected anew.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lit_faces.core.alignment import cut_out
-from lit_faces.core.landmarks import Box, FaceAnalyser, crop_frame
+from lit_faces.core.landmarks import Box, crop_frame
 
 Points = NDArray[np.float64]
 Start = tuple[float, float, float]
+#: ``points_in`` of :class:`FaceAnalyser`, which asks dlib box by box, or its ``points_at_once``, for videos.
+Finder = Callable[[NDArray[np.uint8], Points], Points]
 #: dlib's box in units of the aligned crop: offset of its centre and its side; means over a clip of 472 frames.
 _BOX_X, _BOX_Y, _BOX_SIDE = 0.0, -0.018, 0.689
 #: Shifts and sizes of the boxes whose landmarks are averaged: of a face that is followed; of one that is detected.
-_STARTS: tuple[Start, ...] = ((0.03, -0.03, 1.0), (-0.03, 0.03, 1.0))
-_SHIFTS = (-0.04, -0.02, 0.0, 0.02, 0.04)
+_SHIFTS = (-0.04, -0.013, 0.013, 0.04)
+_STARTS: tuple[Start, ...] = tuple((x, y, 1.0) for x in _SHIFTS for y in (-0.03, 0.03))
 _MANY_STARTS: tuple[Start, ...] = tuple((x, y, 1.0 + 25.0 * x * y) for x in _SHIFTS for y in _SHIFTS)
 _STEPS = 2  # from the detector's box to one that the landmarks themselves would say
 _WINDOW = 1.6  # part of the picture that is looked at, in box widths
@@ -132,42 +134,44 @@ class Followed(NamedTuple):
     spread: float
 
 
-def follow(picture: NDArray[np.uint8], points: NDArray[np.floating], analyser: FaceAnalyser) -> Followed:
+def follow(picture: NDArray[np.uint8], points: NDArray[np.floating], finder: Finder) -> Followed:
     """Landmarks of a face that was at ``points`` in the last frame.
 
     Args:
         picture: uint8 (H, W, 3), RGB.
         points: (68, 2), pixels.
-        analyser: has the predictor.
+        finder: of landmarks.
     """
     window = Window(picture, box_corners(points))
-    found = _from_starts(window, frame_of(points), _STARTS, analyser)
+    found = _from_starts(window, frame_of(points), _STARTS, finder)
     mean = np.mean(found, 0)
     spread = float(np.linalg.norm(found - mean, axis=2).mean()) / frame_of(mean)[2]
     return Followed(mean.astype(np.float32), spread)
 
 
-def refine(picture: NDArray[np.uint8], corners: Points, analyser: FaceAnalyser) -> NDArray[np.float32]:
+def refine(picture: NDArray[np.uint8], corners: Points, finder: Finder) -> NDArray[np.float32]:
     """Landmarks from the detector's box, which jumps about: from the box itself, then from those that landmarks say.
 
     Args:
         picture: uint8 (H, W, 3), RGB.
         corners: where the face is, as dlib's detector frames it, float (2, 2).
-        analyser: has the predictor.
+        finder: of landmarks.
 
     Returns:
         float32 (68, 2), pixels of ``picture``.
     """
     window = Window(picture, corners)
-    points = window.outside(analyser.points_in(window.image, window.inside(corners)))
+    points = _in_boxes(window, corners[None], finder)[0]
     for _ in range(_STEPS):
-        points = window.outside(analyser.points_in(window.image, window.inside(box_corners(points))))
-    return np.mean(_from_starts(window, frame_of(points), _MANY_STARTS, analyser), 0).astype(np.float32)
+        points = _in_boxes(window, box_corners(points)[None], finder)[0]
+    return np.mean(_from_starts(window, frame_of(points), _MANY_STARTS, finder), 0).astype(np.float32)
 
 
-def _from_starts(
-    window: Window, frame: tuple[float, float, float], starts: Sequence[Start], analyser: FaceAnalyser
-) -> Points:
+def _from_starts(window: Window, frame: tuple[float, float, float], starts: Sequence[Start], finder: Finder) -> Points:
     """Landmarks of each start, float (n, 68, 2), pixels of the picture."""
-    boxes = [_corners_in(frame, start) for start in starts]
-    return np.array([window.outside(analyser.points_in(window.image, window.inside(box))) for box in boxes])
+    return _in_boxes(window, np.array([_corners_in(frame, start) for start in starts]), finder)
+
+
+def _in_boxes(window: Window, boxes: Points, finder: Finder) -> Points:
+    """Landmarks of the face in each box (n, 2, 2) of the picture, float (n, 68, 2), pixels of the picture."""
+    return window.outside(finder(window.image, window.inside(boxes)))

@@ -5,7 +5,7 @@ when                        what
 ==========================  ===========================================================================================
 every frame                 landmarks from those of the last frame (:mod:`lit_faces.reading.refining`)
 every few frames, on doubt  dlib's detector on the small part of the picture around the face: still a face?
-landmarks are vague         the detector on the same part, unshrunk, and landmarks anew from what it finds
+landmarks are vague         the detector on the same part, and landmarks anew from what it finds
 every half second, a cut    the detector on the whole picture: somebody new?
 two faces that overlap      each is looked at in every frame; once apart, embeddings say who is who
 ==========================  ===========================================================================================
@@ -32,7 +32,7 @@ _THOROUGH = 6  # each so many detections on the whole picture look for small fac
 _SMALL = 800  # pixels: the others look at the picture in this size; small ones are doubled to find faces from 40 px
 _LOOK_EVERY = 6  # frames between looks at a face that is followed
 _FACE_PIXELS, _FACE_LARGEST = 90, 110  # width of the face in the part that is looked at: dlib's detector knows 80
-_VAGUE = 0.006  # spread of landmarks of a face that is followed, from which it is detected anew; whole faces: 0.002
+_VAGUE = 0.007  # spread of landmarks of a face that is followed, from which it is detected anew; whole faces: 0.002
 _JUMP, _GROWTH = 0.12, 1.25  # of a face between frames, in units of its crop: beyond it, doubt
 _TOUCH, _SAME = 0.1, 0.55  # overlap of two boxes: they cross; they are one face
 _MATCH = 0.3  # overlap of a detection with a face that is followed
@@ -115,7 +115,7 @@ class FaceTracker:
     def _follow(self, track: Track, picture: NDArray[np.uint8]) -> bool:
         """Move a track on; False where the face is lost."""
         before = frame_of(track.points)
-        points, spread = follow(picture, track.points, self.analyser)
+        points, spread = follow(picture, track.points, self.analyser.points_at_once)
         after = frame_of(points)
         track.looked += 1
         height, width = picture.shape[:2]
@@ -148,8 +148,8 @@ class FaceTracker:
         return True
 
     def _find_again(self, track: Track, picture: NDArray[np.uint8]) -> None:
-        """Detect a face of vague landmarks anew, in its own size; the part of the picture around it is enough."""
-        window = Window(picture, box_corners(track.points), _FACE_PIXELS)
+        """Detect a face of vague landmarks anew; the part of the picture around it is enough."""
+        window = Window(picture, box_corners(track.points), _FACE_PIXELS, _FACE_LARGEST)
         for box in self.analyser.detect(window.image, 0, retry=False):
             corners = window.outside(corners_of(box))
             if box.score >= SURE_SCORE and overlap(_box(corners, box.score), track.box) > _MATCH:  # nobody beside it
@@ -159,7 +159,7 @@ class FaceTracker:
 
     def _place(self, track: Track, picture: NDArray[np.uint8], corners: NDArray[np.float64]) -> None:
         """Landmarks from a box, whatever they were before."""
-        track.points = refine(picture, corners, self.analyser)
+        track.points = refine(picture, corners, self.analyser.points_at_once)
         track.vague = False
 
     def _one_each(self) -> None:
@@ -234,7 +234,7 @@ class FaceTracker:
         return [box.scaled(1 / scale) for box in self.analyser.detect(small, 0, retry=False)]
 
     def _welcome(self, picture: NDArray[np.uint8], box: Box) -> None:
-        points = refine(picture, corners_of(box), self.analyser)
+        points = refine(picture, corners_of(box), self.analyser.points_at_once)
         if frame_of(points)[2] < _LEAST:
             return
         face = self.analyser.embedding(picture, points)

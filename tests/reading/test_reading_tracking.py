@@ -72,9 +72,9 @@ def test_a_tracker_goes_on_as_if_nothing_had_been(story, analyser, followed):
 
 def test_followed_and_detected_landmarks_agree(people, analyser):
     before, after = clips.stage([(people[0, 0], 150)]), clips.stage([(people[0, 1], 156)])
-    last = refine(before, corners_of(analyser.detect(before)[0]), analyser)
-    followed = follow(after, last, analyser).points
-    detected = refine(after, corners_of(analyser.detect(after)[0]), analyser)
+    last = refine(before, corners_of(analyser.detect(before)[0]), analyser.points_at_once)
+    followed = follow(after, last, analyser.points_at_once).points
+    detected = refine(after, corners_of(analyser.detect(after)[0]), analyser.points_at_once)
     side = frame_of(detected)[2]
     assert np.abs(followed - detected).mean() < 0.01 * side
     assert frame_of(followed)[0] - frame_of(last)[0] == pytest.approx(6, abs=2.0)
@@ -89,7 +89,7 @@ def test_a_face_whose_landmarks_are_vague_is_detected_anew(people, monkeypatch):
             self.whole, self.parts = self.whole + whole, self.parts + (not whole)
             return super().detect(image, upsample, retry)
 
-    def vaguely(picture, points, analyser):
+    def vaguely(picture, points, finder):
         return Followed(points + 3, 0.05)
 
     monkeypatch.setattr(tracking, "follow", vaguely)
