@@ -4,7 +4,7 @@
     python -m benchmarks.photohead sweep --faces FACES_CCBY --folds 2 --out DIR [--generator packaged]
     python -m benchmarks.photohead quality --faces FACES_CCBY --folds 2 [--generator packaged]
     python -m benchmarks.photohead smiles --faces FACES_CCBY --folds 2 --out DIR
-    python -m benchmarks.photohead strip --photo PHOTO --out strip.jpg
+    python -m benchmarks.photohead strip --photo PHOTO [--personal DIR] --out strip.jpg
     python -m benchmarks.photohead scans --ict PATH --people 6 [--generator packaged]
     READERS/bin/python readers.py --csv DIR/readers.csv DIR
     python -m benchmarks.photohead score DIR
@@ -33,6 +33,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from lit_faces.core.facs import AU_INDEX, NUM_AUS
+from lit_faces.core.fields import read_json
 from lit_faces.core.landmarks import FaceAnalyser
 from lit_faces.core.photos import load_photo, source_from_photo
 from lit_faces.core.weights import save_weights
@@ -357,25 +358,52 @@ def hull_l1(image: Picture, points: NDArray[np.float32], goal: Picture, wanted: 
 
 
 def strip(args: argparse.Namespace) -> None:
-    """README's strip: one photograph, asked for AUs and poses, each with a word under it."""
+    """README's strip: one photograph, asked for AUs, each with a word under it; then a person before and after."""
     from PIL import Image, ImageDraw
 
     face = load_face(args.photo, args.photo.stem, args.size, False, None)
-    own, height = face.head.fit.pose, args.size
+    own, side, label = face.head.fit.pose, args.size, 26
     asks = [
-        ("at rest", au_of(), 0.0), ("AU6", au_of(au6=5), 0.0), ("AU17", au_of(au17=4), 0.0), ("AU12", au_of(au12=3), 0.0),
-        ("AU6+12+25", au_of(au6=3, au12=4, au25=3), 0.0), ("AU1+2", au_of(au1=4, au2=4), 0.0),
-        ("AU43", au_of(au43=5), 0.0), ("turned", au_of(), 15.0),
+        ("AU6: 2", au_of(au6=2)), ("AU6: 5", au_of(au6=5)), ("AU17: 2", au_of(au17=2)), ("AU17: 4", au_of(au17=4)),
+        ("at rest", au_of()), ("AU12: 2", au_of(au12=2)), ("AU12: 4", au_of(au12=4)),
+        ("AU6 + 12 + 25", au_of(au6=3, au12=4, au25=3)),
     ]  # fmt: skip
-    pictures = [("the photo", shrunk(face, height))]
-    for name, au, yaw in asks:
-        pictures.append((name, face.head.render(au, pose=own + torch.tensor([yaw, 0.0, 0.0])).image))
-    out = Image.new("RGB", (height * len(pictures), height + 24), "white")
+    tiles = [("the photo", shrunk(face, side))]
+    tiles += [(name, face.head.render(au, pose=own).image) for name, au in asks]
+    if args.personal is not None:
+        tiles.append(("from her one photo", _before_and_after(args.personal, side)))
+    columns = 5
+    out = Image.new("RGB", (side * columns, (side + label) * -(-len(tiles) // columns)), "white")
     pen = ImageDraw.Draw(out)
-    for k, (name, picture) in enumerate(pictures):
-        out.paste(Image.fromarray(picture), (k * height, 0))
-        pen.text((k * height + 8, height + 4), name, fill="black", font_size=16)
+    for k, (name, picture) in enumerate(tiles):
+        x, y = side * (k % columns), (side + label) * (k // columns)
+        out.paste(Image.fromarray(picture), (x, y))
+        pen.text((x + 8, y + side + 3), name, fill="black", font_size=17)
     out.save(args.out, quality=88)
+
+
+def _before_and_after(folder: Path, side: int) -> Picture:
+    """Mean error of a personal detector on the person's true frames: of the generic one, beside the photo, learnt."""
+    import io
+
+    from matplotlib.figure import Figure
+    from PIL import Image
+
+
+    found = read_json(folder / "results.json", "run personalise with --test")
+    kinds = {"generic": "before", "beside\nthe photo": "reference", "learnt": "after"}
+    errors = [found[f"person/{kind}/mae/mean"] for kind in kinds.values()]
+    figure = Figure(figsize=(side / 100, side / 100), dpi=100, layout="constrained")
+    axes = figure.subplots()
+    bars = axes.bar(list(kinds), errors, color=["0.7", "0.5", "tab:blue"])
+    axes.bar_label(bars, [f"{error:.2f}" for error in errors], fontsize=12)
+    axes.set_title(f"{found['run/person'].title()}'s detector:\nmean error, grades", fontsize=12)
+    axes.set_yticks([])
+    axes.set_ylim(0, 1.2 * max(errors))
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    file = io.BytesIO()
+    figure.savefig(file, format="png")
+    return np.asarray(Image.open(file).convert("RGB").resize((side, side)))
 
 
 # -- scanned heads as photographs --------------------------------------------------------------------------------------
@@ -434,6 +462,7 @@ def main() -> None:
     parser.add_argument("--out", dest="out", type=Path, default=argparse.SUPPRESS)
     parser.add_argument("--faces", type=Path, help="the folder faces_ccby")
     parser.add_argument("--photo", type=Path, help="strip: a photograph")
+    parser.add_argument("--personal", type=Path, help="strip: folder of personalise --test, for before and after")
     parser.add_argument("--photos", type=Path, nargs="+", default=[], help="any photographs instead of --faces")
     parser.add_argument("--ict", type=Path, help="ICT-FaceKit: a checkout or its packed npz")
     parser.add_argument("--folds", type=int, nargs="+", default=[0, 1, 2])

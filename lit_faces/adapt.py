@@ -6,7 +6,10 @@ See :mod:`lit_faces.persons.adaptation` for what it writes.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from lit_faces.command import program, run_command
 
@@ -36,6 +39,28 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+@contextmanager
+def step_bar(steps: int) -> Iterator[Callable[[], None]]:
+    """A bar on the terminal that comes with the first step, and what to call after each."""
+    from tqdm import tqdm
+
+    bar: Any = None
+
+    def each_step() -> None:
+        nonlocal bar
+        if bar is None:
+            bar = tqdm(total=steps, unit="step", desc="learn")
+        bar.update()
+        if bar.n >= steps:
+            bar.close()
+
+    try:
+        yield each_step
+    finally:
+        if bar is not None:
+            bar.close()
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run the command; returns the exit code."""
     args = build_parser().parse_args(argv)
@@ -49,7 +74,8 @@ def main(argv: list[str] | None = None) -> int:
         keep_freed_memory()
         resolve_mode(args.wandb)
         options = read_options(LearnOptions, vars(args))
-        learnt = adapt(args.person, options, args.out, args.name)
+        with step_bar(options.steps) as each_step:
+            learnt = adapt(args.person, options, args.out, args.name, print, each_step=each_step)
         print(f"{learnt.folder}: is there already" if learnt.already else learnt.text)
         for name in ("report.md", "before_after.png", "calibration.png", "detector.safetensors"):
             print(learnt.folder / name)

@@ -40,6 +40,7 @@ def main(argv: list[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
 
     def work() -> None:
+        from lit_faces.adapt import step_bar
         from lit_faces.core.memory import keep_freed_memory
         from lit_faces.core.options import read_options
         from lit_faces.generate import progress_bar, read_person_options
@@ -53,8 +54,8 @@ def main(argv: list[str] | None = None) -> int:
         typed = vars(args)
         person, wanted = read_person_options(args.sources, typed), read_options(SetOptions, typed)
         learning = read_options(LearnOptions, typed)
-        with progress_bar(wanted.n) as progress:
-            done = personalise(person, wanted, learning, args.out, progress, print, args.registry)
+        with progress_bar(wanted.n) as progress, step_bar(learning.steps) as each_step:
+            done = personalise(person, wanted, learning, args.out, progress, print, args.registry, each_step)
         print(f"{done.learnt.detector}\n{done.page}\n{done.figures['run/seconds']:.0f} s")
         made, learnt = done.made, done.learnt
         track_set(made.folder, args.wandb, made.figures.flat(), wanted.generator, wanted.judge, wanted.tracked())

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from lit_faces.fit import main
+from lit_faces.reports.runs import read_run
 
 SMALL = """
 seed_everything: 0
@@ -41,9 +42,14 @@ def run_folder(experiment: Path) -> Path:
     return folder
 
 
-def test_a_whole_run_leaves_everything_in_its_folder(experiment: Path) -> None:
+def test_a_whole_run_leaves_everything_in_its_folder(experiment: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(experiment), "--wandb", "disabled"]) == 0
     folder = run_folder(experiment)
+    said = capsys.readouterr().out.split("done: ")[1].splitlines()
+    (panel,) = (folder / "panels").glob("test-*.png")
+    looked_at = [line.removeprefix("look at: ") for line in said[1:]]
+    assert [(experiment.parent / path).resolve() for path in looked_at] == [panel, folder / "plots" / "curves.png"]
+    assert "plots/curves" not in read_run(folder, "small").pictures, "a report draws them of all runs together"
     results = json.loads((folder / "results.json").read_text())
     assert results["test/l1"] > 0 and results["run/experiment"] == "small"
     for name in (

@@ -43,7 +43,7 @@ from lit_faces.persons.learner import PersonalLearner, shipped_fisher
 from lit_faces.persons.learning_report import figures_of, untrained_figures, write_learning_report
 from lit_faces.persons.methods import find_method
 from lit_faces.persons.publication import made_of, publishing, recover
-from lit_faces.persons.recipes import Recipe
+from lit_faces.persons.recipes import Recipe, Step, nothing
 from lit_faces.persons.reference import PersonReferences
 from lit_faces.persons.zero import Zero
 from lit_faces.rendering.renderer import render_population
@@ -174,6 +174,7 @@ def adapt(
     tell: Tell = lambda line: None,
     zero: Zero | None = None,
     references: PersonReferences | None = None,
+    each_step: Step = nothing,
 ) -> LearnResult:
     """Let a detector learn one person; EWC and replay keep what it knows of the others, or nearly.
 
@@ -187,6 +188,7 @@ def adapt(
             from it and holds it.
         references: the person's, of the same detector: the figures say what it reads beside them without any learning,
             and ``delta_reference`` learns beside them.
+        each_step: called after each of ``options.steps``.
 
     Raises:
         ValueError: an option, a file or a face that cannot be used; groups that share people or pictures.
@@ -205,11 +207,17 @@ def adapt(
             return LearnResult(out, read_json(out / "results.json", "choose another --out"), already=True)
         with publishing(out, groups.digest, options.overwrite) as work:
             tell(f"learning from {len(groups.split.learnt)} faces; tested on {groups.split.test_is}")
-            return replace(_learn(groups, options, detector, work, clock, began), folder=out)
+            return replace(_learn(groups, options, detector, work, clock, began, each_step), folder=out)
 
 
 def _learn(
-    groups: _Groups, options: LearnOptions, detector: AUDetector, work: Path, clock: dict[str, float], began: float
+    groups: _Groups,
+    options: LearnOptions,
+    detector: AUDetector,
+    work: Path,
+    clock: dict[str, float],
+    began: float,
+    each_step: Step,
 ) -> LearnResult:
     """Learn, measure, write."""
     name, split, generic = groups.name, groups.split, groups.generic
@@ -221,7 +229,7 @@ def _learn(
     accelerator = "cpu" if device_of(options.accelerator) == "cpu" else options.accelerator
     offset = None if groups.zero is None else torch.from_numpy(groups.zero.offset_of(AU_KEYS)).float()
     beside = None if groups.references is None else groups.references.references
-    learner.learn(name, split.learnt, accelerator, zero=offset, references=beside)
+    learner.learn(name, split.learnt, accelerator, zero=offset, references=beside, each_step=each_step)
     learner.detector.cpu()
     clock["learning"] = time.monotonic() - begun
     after = {"person": learner.predict(split.test.image, name), "generic": learner.predict(generic.image)}

@@ -32,7 +32,7 @@ from lit_faces.models.adapters import Delta, detector_code, fold_in, worn
 from lit_faces.models.reference import Beside, References
 from lit_faces.persons.generative_replay import GenerativeMemory
 from lit_faces.persons.methods import find_method
-from lit_faces.persons.recipes import Recipe, fast_bfloat16, learn_delta, learn_person
+from lit_faces.persons.recipes import Recipe, Step, fast_bfloat16, learn_delta, learn_person, nothing
 from lit_faces.tasks.au_detector import AUDetector
 
 _KIND = "personal_memory"
@@ -167,6 +167,7 @@ class PersonalLearner:
         consolidate: bool = True,
         zero: Tensor | None = None,
         references: References | None = None,
+        each_step: Step = nothing,
     ) -> None:
         """Learn one more person.
 
@@ -179,6 +180,7 @@ class PersonalLearner:
                 may go without.
             zero: what the person's resting face reads too much (19,), grades; a delta begins from there.
             references: of the person, for a delta that is learnt beside them; by default the first of ``frames``.
+            each_step: called after each step of methods that learn by gradient.
         """
         if len(frames):
             frames = replace(frames, subject=[name] * len(frames))
@@ -187,13 +189,14 @@ class PersonalLearner:
             elif self.how.trains == "delta":
                 recipe = replace(self.recipe, seed=derive_seed(self.recipe.seed, len(self.learnt)) % 2**31)
                 self.personal[name] = learn_delta(
-                    self.detector, frames, self.how, recipe, self.memory, self.penalty, accelerator, zero, references
-                )
+                    self.detector, frames, self.how, recipe, self.memory, self.penalty, accelerator, zero, references,
+                    each_step,
+                )  # fmt: skip
             elif not self.how.leaves_others:
-                self._learn_by_gradient(frames, accelerator, consolidate)
+                self._learn_by_gradient(frames, accelerator, consolidate, each_step)
         self.learnt = [*(other for other in self.learnt if other != name), name]
 
-    def _learn_by_gradient(self, frames: FaceBatch, accelerator: str, consolidate: bool) -> None:
+    def _learn_by_gradient(self, frames: FaceBatch, accelerator: str, consolidate: bool, each_step: Step) -> None:
         recipe = replace(self.recipe, seed=derive_seed(self.recipe.seed, len(self.learnt)) % 2**31)
         self.detector = learn_person(
             self.detector,
@@ -205,6 +208,7 @@ class PersonalLearner:
             accelerator,
             self.generic,
             self.learnt,
+            each_step,
         )
         self.detector.requires_grad_(False)
         if not consolidate:

@@ -31,6 +31,7 @@ from lit_faces.persons.calibration import CalibrateOptions, calibrate
 from lit_faces.persons.enrolment import enrol, entry_of, face_of_original, registry_for
 from lit_faces.persons.generation import SetOptions, SetResult, Tell, make_set, prepare
 from lit_faces.persons.learning_report import add_to_page, verdict
+from lit_faces.persons.recipes import Step, nothing
 from lit_faces.persons.reference import REFERENCE_FILE, PersonReferences
 from lit_faces.persons.report import write_report
 from lit_faces.persons.sets import Progress
@@ -65,6 +66,7 @@ def personalise(
     progress: Progress = lambda slots, filled: None,
     tell: Tell = lambda line: None,
     registry: Path | None = None,
+    each_step: Step = nothing,
 ) -> PersonResult:
     """A person's own detector; whatever of it is there already is kept.
 
@@ -76,6 +78,7 @@ def personalise(
         progress: called with slots done and slots filled, since the last call.
         tell: called with each note as soon as it is known.
         registry: folder of people in which the person is enrolled.
+        each_step: called after each step of learning.
 
     Raises:
         ValueError: an option, photo or file that cannot be used; names it.
@@ -95,7 +98,7 @@ def personalise(
             tell(line)
         made.refuse_empty()
         beside = PersonReferences.load(out) if (out / REFERENCE_FILE).is_file() else None
-        learnt = adapt(made.folder, learning, out / "detector", source.name, tell, zero, beside)
+        learnt = adapt(made.folder, learning, out / "detector", source.name, tell, zero, beside, each_step)
         if said := verdict(learnt.figures):
             tell(said)
         if learnt.already:

@@ -7,7 +7,7 @@ A method (:mod:`lit_faces.persons.methods`) that learns by gradient is an ordina
 from __future__ import annotations
 
 import copy
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, fields
 from typing import Literal
 
@@ -26,6 +26,13 @@ from lit_faces.persons.methods import Method, find_method, references_of
 from lit_faces.tasks.au_detector import AUDetector
 from lit_faces.tasks.obedient import obedient
 from lit_faces.tasks.personal import Memory, PersonalHead
+
+Step = Callable[[], None]
+
+
+def nothing() -> None:
+    """What happens after a step that nobody watches."""
+
 
 _STREAM = 0x9E45
 _ALONE = 0.1  # of the learning rate of a delta whose batches hold nobody else: validation people lost by more
@@ -118,6 +125,7 @@ def learn_person(
     accelerator: str = "cpu",
     teacher: AUDetector | None = None,
     labelled: Collection[str] = (),
+    each_step: Step = nothing,
 ) -> AUDetector:
     """A copy of ``detector`` that has learnt one person.
 
@@ -131,6 +139,7 @@ def learn_person(
         accelerator: of Lightning.
         teacher: who answers remembered faces, where the recipe says ``answers``; by default ``detector``.
         labelled: people in the memory whose labels count instead.
+        each_step: called after each step.
 
     Raises:
         ValueError: unknown method, no frames, or a method that lacks its memory or penalty.
@@ -158,7 +167,7 @@ def learn_person(
         lr=recipe.lr,
         seed=recipe.seed,
     )
-    _fit(task, frames, recipe, accelerator)
+    _fit(task, frames, recipe, accelerator, each_step)
     return learnt.eval()
 
 
@@ -172,6 +181,7 @@ def learn_delta(
     accelerator: str = "cpu",
     zero: Tensor | None = None,
     references: References | None = None,
+    each_step: Step = nothing,
 ) -> Delta:
     """What one person changes in ``detector``, which stays as it is.
 
@@ -186,6 +196,7 @@ def learn_delta(
         zero: what is taken off the person's readings (19,), grades; the delta learns what is left, and holds it.
             References stand in its place.
         references: of the person, where the method looks at them; by default the first of ``frames``, at rest.
+        each_step: called after each step.
 
     Raises:
         ValueError: no frames, a method that lacks its memory or penalty, or a detector without a reference head.
@@ -210,7 +221,7 @@ def learn_delta(
             seed=recipe.seed,
             references=references,
         )
-        _fit(task, frames, recipe, accelerator)
+        _fit(task, frames, recipe, accelerator, each_step)
     return delta.cpu().requires_grad_(False)
 
 
@@ -267,16 +278,26 @@ def _teacher(how: Method, recipe: Recipe, detector: AUDetector) -> AUDetector | 
     return copy.deepcopy(detector).requires_grad_(False).eval()
 
 
-def _fit(task: PersonalHead, frames: FaceBatch, recipe: Recipe, accelerator: str) -> None:
+class _EachStep(pl.Callback):
+    def __init__(self, each_step: Step) -> None:
+        self.each_step = each_step
+
+    def on_train_batch_end(self, *_: object) -> None:
+        self.each_step()
+
+
+def _fit(task: PersonalHead, frames: FaceBatch, recipe: Recipe, accelerator: str, each_step: Step) -> None:
     loader: DataLoader[FaceBatch] = DataLoader(
         _Steps(frames, recipe.batch_size, recipe.steps, recipe.seed), batch_size=None, shuffle=False
     )
-    trainer = quiet_trainer(recipe.steps, accelerator, recipe.precision)
+    trainer = quiet_trainer(recipe.steps, accelerator, recipe.precision, [_EachStep(each_step)])
     with obedient(trainer):
         trainer.fit(task, loader)
 
 
-def quiet_trainer(steps: int, accelerator: str, precision: str = "auto") -> pl.Trainer:
+def quiet_trainer(
+    steps: int, accelerator: str, precision: str = "auto", callbacks: list[pl.Callback] | None = None
+) -> pl.Trainer:
     """A trainer of a short fit that says and writes nothing."""
     import logging
 
@@ -289,6 +310,7 @@ def quiet_trainer(steps: int, accelerator: str, precision: str = "auto") -> pl.T
         accelerator=accelerator,
         devices=1,
         precision=precision,  # type: ignore[arg-type]
+        callbacks=callbacks,
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,

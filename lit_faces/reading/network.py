@@ -1,8 +1,8 @@
 """The detector as one compiled function, for long videos.
 
-dlib's predictor holds Python's lock for a millisecond at a time. A network that runs operation by operation asks for
-that lock between any two of them and would wait for most of its time; compiled, with normalisation folded into the
-convolutions, it asks once a batch.
+Following faces holds Python's lock for milliseconds at a time (dlib's detector does). A network that runs operation by
+operation asks for that lock between any two of them and would wait for most of its time; compiled, with normalisation
+folded into the convolutions, it asks once a batch.
 """
 
 from __future__ import annotations

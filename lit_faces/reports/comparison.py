@@ -34,7 +34,7 @@ def write_report(runs: list[Run], out: Path, pictures: int = 16) -> Path:
     _pictures(page, runs, pictures)
     _tables(page, runs)
     with tempfile.TemporaryDirectory() as folder:
-        plot = _plot(runs, Path(folder) / "curves.png")
+        plot = curves_plot(runs, Path(folder) / "curves.png")
         if plot is not None:
             page.heading("Training")
             page.picture(plot, "Curves of metrics.csv, one colour a run.")
@@ -118,7 +118,8 @@ def _moves(points: list[tuple[float, float]]) -> bool:
     return len(values) > 1 and max(values) > min(values)
 
 
-def _plot(runs: list[Run], path: Path) -> Path | None:
+def curves_plot(runs: list[Run], path: Path) -> Path | None:
+    """What moved in training, one plot a figure, one line a run; nothing where nothing moved."""
     from matplotlib.figure import Figure
 
     names = list(dict.fromkeys(name for run in runs for name, points in run.curves.items() if _moves(points)))

@@ -13,6 +13,7 @@ from lit_faces.core.fields import read_json
 
 RESULTS = "results.json"
 _SKIPPED = {"wandb", "rejected", "checkpoints"}
+_CURVES = "curves.png"  # drawn anew, of all runs together
 _CIRCUMSTANCES = ("run/", "packages/", "git/", "machine/", "memory/", "time/", "config/")
 _STEP = re.compile(r"[-_]?\d{3,}$")
 
@@ -92,9 +93,10 @@ def read_run(path: Path, name: str) -> Run:
             run.facts[key] = value
     for picture in sorted(path.rglob("*.png")):
         inside = picture.relative_to(path)
-        if len(inside.parts) <= 3 and not _SKIPPED & set(inside.parts) and picture.is_file():
+        shown = len(inside.parts) <= 3 and not _SKIPPED & set(inside.parts) and picture.name != _CURVES
+        if shown and picture.is_file():
             run.pictures[_STEP.sub("", str(inside.with_suffix("")))] = picture  # of panels/val-000250 ... the last
-    run.curves = _curves(path / "metrics.csv")
+    run.curves = curves_of(path / "metrics.csv")
     return run
 
 
@@ -110,8 +112,8 @@ def _results(path: Path) -> dict[str, Any]:
         raise Unfinished(str(error)) from error
 
 
-def _curves(path: Path) -> dict[str, list[tuple[float, float]]]:
-    """Columns of metrics.csv that have at least two values; lines that cannot be read are left out."""
+def curves_of(path: Path) -> dict[str, list[tuple[float, float]]]:
+    """Columns of a ``metrics.csv`` that have at least two values; lines that cannot be read are left out."""
     if not path.is_file():
         return {}
     curves: dict[str, list[tuple[float, float]]] = {}

@@ -60,8 +60,19 @@ def run(plan: Plan) -> LightningCLI | None:
             raise
         _finish_wandb(trainer)
         if trainer.is_global_zero:
-            print(f"done: {plan.root}", flush=True)
+            seen = _pictures(plan.root)
+            print("\n".join([f"done: {plan.root}", *(f"look at: {picture}" for picture in seen)]), flush=True)
     return cli
+
+
+def _pictures(root: Path) -> list[Path]:
+    """The curves, drawn now; what to look at first is named first."""
+    from lit_faces.reports.comparison import curves_plot
+    from lit_faces.reports.runs import Run, curves_of
+
+    curves = curves_plot([Run(root.name, curves=curves_of(root / "metrics.csv"))], root / "plots" / "curves.png")
+    panels = sorted(root.glob("panels/test-*.png"))[-1:]
+    return [*panels, *([] if curves is None else [curves])]
 
 
 def _train_and_test(cli: LightningCLI, resume: Path | None) -> None:
