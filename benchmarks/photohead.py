@@ -389,7 +389,6 @@ def _before_and_after(folder: Path, side: int) -> Picture:
     from matplotlib.figure import Figure
     from PIL import Image
 
-
     found = read_json(folder / "results.json", "run personalise with --test")
     kinds = {"generic": "before", "beside\nthe photo": "reference", "learnt": "after"}
     errors = [found[f"person/{kind}/mae/mean"] for kind in kinds.values()]

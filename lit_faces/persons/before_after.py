@@ -82,8 +82,8 @@ def add_to_page(page: Page, source: PersonSource, found: OnSource, folder: Path)
     """
     what = {1: "the source picture"}.get(found.pictures, f"the {found.pictures} source pictures (means)")
     page.heading(f"What changed on {what}")
-    page.facts([(f"mean of {len(AU_KEYS)} AUs, {_WORDS[when]}", f"{values.mean():.2f}") for when, values in
-                found.each().items()])  # fmt: skip
+    page.facts([(f"grades read, mean of {len(AU_KEYS)} AUs, {_WORDS[when]}", f"{values.mean():.2f}")
+                for when, values in found.each().items()])  # fmt: skip
     shown = [k for k in range(len(AU_KEYS)) if max(values[k] for values in found.each().values()) >= _SHOWN]
     shown.sort(key=lambda k: found.after[k] - found.before[k])
     if not shown:

@@ -80,11 +80,17 @@ def best_untrained(figures: Mapping[str, Any]) -> tuple[str, float] | None:
 
 
 def verdict(figures: Mapping[str, Any]) -> str:
-    """A sentence where the photo alone reads the person as well as what was learnt; else nothing."""
+    """A sentence where the photo alone ranks the person's frames as well as what was learnt; else nothing."""
     after, untrained = figures.get(AFTER), best_untrained(figures)  # null where too little is known
     if after is None or untrained is None or not after < untrained[1]:
         return ""
     name, value = untrained
+    error, alone = figures.get("person/after/mae/mean"), figures.get(f"person/{name}/mae/mean")
+    if error is not None and alone is not None and error < alone:
+        return (
+            f"Learning lowered the mean error from {alone:.2f} ({UNTRAINED[name]}) to {error:.2f} grades, but "
+            f"the photo ranks the frames as well without it: mean ICC {value:.2f}, after learning {after:.2f}."
+        )
     return (
         f"Learning did not help here: mean ICC {after:.2f} after it, {value:.2f} without ({UNTRAINED[name]}), which "
         "`python -m lit_faces.calibrate` sets in seconds."

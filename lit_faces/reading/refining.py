@@ -97,21 +97,22 @@ class Window:
         import cv2
 
         extent = max(float((corners[1] - corners[0]).max()), 2.0)
-        scale = max(1.0, pixels / extent)
+        # whole pixels are cut out, which is ten times as fast as a warp; of the largest faces, which fill megabytes,
+        # each second or third one: twice as many as are asked for are left
+        step = max(1, int(extent // (2 * (pixels if largest is None else largest))))
+        scale = max(1 / step, pixels / extent)
         if largest is not None:
             scale = min(scale, largest / extent)
-        side = math.ceil(_WINDOW * extent)  # whole pixels are cut out: that is ten times as fast as a warp
-        left, top = (math.floor(middle - side / 2 + 0.5) for middle in corners.mean(0).tolist())
-        part: Any = cut_out(picture, left, top, left + side, top + side)
-        if grey:
-            part = cv2.cvtColor(part, cv2.COLOR_RGB2GRAY)
-        size = round(side * scale)
+        side = math.ceil(_WINDOW * extent / step)
+        left, top = (math.floor(middle - step * side / 2 + 0.5) for middle in corners.mean(0).tolist())
+        part: Any = _cut_out(picture, left, top, side, step, grey)
+        size = round(step * side * scale)
         if size != side:
             how = cv2.INTER_LINEAR if size > side else cv2.INTER_AREA  # no aliasing
             part = cv2.resize(part, (size, size), interpolation=how)
         self.image: NDArray[np.uint8] = np.ascontiguousarray(part)
-        self.scale = size / side
-        self.origin = np.array([left, top], np.float64) + 0.5 / self.scale - 0.5
+        self.scale = size / (step * side)
+        self.origin = np.array([left, top], np.float64) + 0.5 / self.scale - 0.5 * step
 
     def inside(self, points: Points) -> Points:
         """Points of the picture in the window."""
@@ -120,6 +121,21 @@ class Window:
     def outside(self, points: Points) -> Points:
         """Points of the window in the picture."""
         return points / self.scale + self.origin
+
+
+def _cut_out(picture: NDArray[np.uint8], left: int, top: int, side: int, step: int, grey: bool) -> NDArray[np.uint8]:
+    """``side`` x ``side`` pixels, each ``step``-th from (left, top) on; outside the border is replicated."""
+    import cv2
+
+    lines, line = picture[top % step :: step], top // step
+    first, last = max(left, 0), min(left + step * side, picture.shape[1])
+    high, low = max(line, 0), min(line + side, len(lines))
+    if not grey or first >= last or high >= low:
+        part: Any = cut_out(lines, left, line, left + step * side, line + side)[:, ::step]
+        return cv2.cvtColor(part, cv2.COLOR_RGB2GRAY) if grey else part  # type: ignore[return-value]
+    part = cv2.cvtColor(lines[high:low, first:last], cv2.COLOR_RGB2GRAY)  # less to replicate than with colours
+    part, column = part[:, (left - first) % step :: step], (left - first) // step
+    return cut_out(part, column, line - high, column + side, line - high + side)
 
 
 class Followed(NamedTuple):

@@ -6,7 +6,7 @@ import pytest
 
 from lit_faces.core.landmarks import FaceAnalyser
 from lit_faces.reading import tracking
-from lit_faces.reading.refining import Followed, corners_of, follow, frame_of, refine
+from lit_faces.reading.refining import Followed, Window, corners_of, follow, frame_of, refine
 from lit_faces.reading.sources import video_shots
 from lit_faces.reading.tracking import FaceTracker
 
@@ -100,3 +100,27 @@ def test_a_face_whose_landmarks_are_vague_is_detected_anew(people, monkeypatch):
         assert track.person == 0 and not track.vague
         assert abs(frame_of(track.points)[0] - (100 + number + clips.SIDE / 2)) < 8, "where the detector sees it"
     assert (analyser.whole, analyser.parts) == (1, 2), "the part of the picture around the face is enough"
+
+
+@pytest.mark.parametrize("grey", [True, False])
+@pytest.mark.parametrize(("width", "largest"), [(60.0, None), (260.0, None), (1500.0, None), (700.0, 110)])
+def test_a_window_says_where_its_pixels_are(width, largest, grey):
+    """Two ramps, right and down, half of the window outside: points go there and back, and pixels are where they say."""
+    across, down = np.meshgrid(np.arange(2000) / 8, np.arange(1800) / 8)
+    for ramp, axis in ((across, 0), (down, 1)):
+        picture = np.repeat(np.floor(ramp).astype(np.uint8)[..., None], 3, 2)
+        for middle in ((900.0, 850.0), (1900.0, 100.0)):
+            corners = np.array(middle) + np.array([[-0.5], [0.5]]) * width
+            window = Window(picture, corners, *((90, largest) if largest else ()), grey=grey)
+            if largest is None:
+                assert 300 <= width * window.scale <= 900
+            else:
+                assert width * window.scale == pytest.approx(largest, rel=0.02)
+            np.testing.assert_allclose(window.outside(window.inside(corners)), corners)
+            place = np.arange(len(window.image), dtype=float)
+            there = window.outside(np.stack([place, place], 1))[:, axis].clip(0, (2000, 1800)[axis] - 1)
+            line = window.image[len(place) // 2] if axis == 0 else window.image[:, len(place) // 2]
+            seen = line.reshape(len(place), -1)[:, 0].astype(float) * 8 + 3.5
+            assert np.abs(seen - there).max() < 5 + 2 / window.scale
+            inside = (there > 0) & (there < (2000, 1800)[axis] - 1)
+            assert abs((seen - there)[inside].mean()) < 1.0
