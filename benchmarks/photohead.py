@@ -33,7 +33,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from lit_faces.core.facs import AU_INDEX, NUM_AUS
-from lit_faces.core.fields import read_json
+from lit_faces.core.fields import field, read_json
 from lit_faces.core.landmarks import FaceAnalyser
 from lit_faces.core.photos import load_photo, source_from_photo
 from lit_faces.core.weights import save_weights
@@ -371,7 +371,7 @@ def strip(args: argparse.Namespace) -> None:
     tiles = [("the photo", shrunk(face, side))]
     tiles += [(name, face.head.render(au, pose=own).image) for name, au in asks]
     if args.personal is not None:
-        tiles.append(("from her one photo", _before_and_after(args.personal, side)))
+        tiles.append(("another person: from one photo", _before_and_after(args.personal, side)))
     columns = 5
     out = Image.new("RGB", (side * columns, (side + label) * -(-len(tiles) // columns)), "white")
     pen = ImageDraw.Draw(out)
@@ -389,9 +389,11 @@ def _before_and_after(folder: Path, side: int) -> Picture:
     from matplotlib.figure import Figure
     from PIL import Image
 
-    found = read_json(folder / "results.json", "run personalise with --test")
+    advice = "run personalise --test with a detector that looks at the photo"
+    found = read_json(folder / "results.json", advice)
     kinds = {"generic": "before", "beside\nthe photo": "reference", "learnt": "after"}
-    errors = [found[f"person/{kind}/mae/mean"] for kind in kinds.values()]
+    where = folder / "results.json"
+    errors = [field(found, f"person/{kind}/mae/mean", float, f"{where} ({advice})") for kind in kinds.values()]
     figure = Figure(figsize=(side / 100, side / 100), dpi=100, layout="constrained")
     axes = figure.subplots()
     bars = axes.bar(list(kinds), errors, color=["0.7", "0.5", "tab:blue"])

@@ -40,7 +40,9 @@ def adapt(root, person, out, *more):
 def test_one_person_then_another_from_the_memory(root, tmp_path, capsys):
     small = str(root / "small.safetensors")
     assert adapt(root, "anna", tmp_path / "a", "--detector", small, "--capacity", "20", "--held-out", "0.4") == 0
-    text = capsys.readouterr().out
+    said = capsys.readouterr()
+    text = said.out
+    assert "learn: 100%" in said.err and "2/2" in said.err, "a bar while it learns"
     assert (
         "ewc_replay on 4 faces" in text and "| AU17 |" in text and str(tmp_path / "a" / "detector.safetensors") in text
     )

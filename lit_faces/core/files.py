@@ -373,8 +373,17 @@ def locked(folder: Path | str, doing: str, wait: bool = False, name: str = LOCK)
 
 
 def default_cache_dir() -> Path:
-    """``$LIT_FACES_CACHE``, or ``~/.cache/lit_faces``."""
-    return Path(os.environ.get("LIT_FACES_CACHE") or "~/.cache/lit_faces").expanduser()
+    """``$LIT_FACES_CACHE``, or ``~/.cache/lit_faces``.
+
+    Raises:
+        FileNotFoundError: there is no home folder.
+    """
+    try:
+        return Path(os.environ.get("LIT_FACES_CACHE") or "~/.cache/lit_faces").expanduser()
+    except RuntimeError as error:
+        raise FileNotFoundError(
+            "no home folder to keep a cache in: set LIT_FACES_CACHE to a folder of yours"
+        ) from error
 
 
 def is_lock(name: str) -> bool:

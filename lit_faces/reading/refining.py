@@ -77,7 +77,8 @@ class Window:
         picture: uint8 (H, W, 3), RGB.
         corners: of the face, float (2, 2).
         pixels: width of the face in the window, at least.
-        largest: width of the face in the window, at most; None leaves large faces as they are.
+        largest: width of the face in the window, at most; with None large faces stay as they are, but for those from
+            1,200 pixels on.
         grey: without colours, which the predictor does not see and which cost most of the time.
 
     Attributes:
@@ -98,7 +99,7 @@ class Window:
 
         extent = max(float((corners[1] - corners[0]).max()), 2.0)
         # whole pixels are cut out, which is ten times as fast as a warp; of the largest faces, which fill megabytes,
-        # each second or third one: twice as many as are asked for are left
+        # each second or third one: at least twice as many as are asked for are left
         step = max(1, int(extent // (2 * (pixels if largest is None else largest))))
         scale = max(1 / step, pixels / extent)
         if largest is not None:
@@ -108,7 +109,7 @@ class Window:
         part: Any = _cut_out(picture, left, top, side, step, grey)
         size = round(step * side * scale)
         if size != side:
-            how = cv2.INTER_LINEAR if size > side else cv2.INTER_AREA  # no aliasing
+            how = cv2.INTER_LINEAR if size > side else cv2.INTER_AREA
             part = cv2.resize(part, (size, size), interpolation=how)
         self.image: NDArray[np.uint8] = np.ascontiguousarray(part)
         self.scale = size / (step * side)

@@ -119,7 +119,18 @@ def _moves(points: list[tuple[float, float]]) -> bool:
 
 
 def curves_plot(runs: list[Run], path: Path) -> Path | None:
-    """What moved in training, one plot a figure, one line a run; nothing where nothing moved."""
+    """What moved in training, one plot a figure, one line a run.
+
+    Args:
+        runs: with their curves.
+        path: PNG to write.
+
+    Returns:
+        ``path``; None where nothing moved, and nothing is written.
+
+    Raises:
+        OSError: it cannot be written.
+    """
     from matplotlib.figure import Figure
 
     names = list(dict.fromkeys(name for run in runs for name, points in run.curves.items() if _moves(points)))

@@ -60,19 +60,24 @@ def run(plan: Plan) -> LightningCLI | None:
             raise
         _finish_wandb(trainer)
         if trainer.is_global_zero:
-            seen = _pictures(plan.root)
-            print("\n".join([f"done: {plan.root}", *(f"look at: {picture}" for picture in seen)]), flush=True)
+            print(f"done: {plan.root}", flush=True)
+            _show(plan.root)
     return cli
 
 
-def _pictures(root: Path) -> list[Path]:
-    """The curves, drawn now; what to look at first is named first."""
+def _show(root: Path) -> None:
+    """Say what to look at, and draw the curves: the run is whole without them."""
     from lit_faces.reports.comparison import curves_plot
     from lit_faces.reports.runs import Run, curves_of
 
-    curves = curves_plot([Run(root.name, curves=curves_of(root / "metrics.csv"))], root / "plots" / "curves.png")
-    panels = sorted(root.glob("panels/test-*.png"))[-1:]
-    return [*panels, *([] if curves is None else [curves])]
+    for panel in sorted(root.glob("panels/test-*.png"))[-1:]:
+        print(f"look at: {panel}", flush=True)
+    run = Run(root.name, curves=curves_of(root / "metrics.csv"))
+    try:
+        if (curves := curves_plot([run], root / "plots" / "curves.png")) is not None:
+            print(f"look at: {curves}", flush=True)
+    except OSError as error:
+        print(f"the curves were not drawn: {error}", flush=True)
 
 
 def _train_and_test(cli: LightningCLI, resume: Path | None) -> None:

@@ -55,24 +55,58 @@ def test_outside_of_the_window_all_is_black(window, boxes, batched):
     assert np.linalg.norm(batched(half, boxes).mean(0) - dlib.mean(0), axis=1).mean() < 2.0
 
 
-def test_what_was_unpacked_is_kept_and_a_damaged_one_is_unpacked_anew(tmp_path, monkeypatch, batched, window, boxes):
+@pytest.fixture(scope="module")
+def small() -> dict[str, torch.Tensor]:
+    """The first two cascades."""
+    parts = module.load_weights(module._kept(find_model_file(PREDICTOR_FILE)))[0]
+    return {name: part if name == "mean" else part[:2].clone() for name, part in parts.items()}
+
+
+@pytest.fixture
+def unpacked(small, monkeypatch):
+    """The files that were unpacked; in no time, for it is the small one."""
+    files = []
+    monkeypatch.setattr(module, "unpack", lambda file: files.append(file) or small)
+    return files
+
+
+def test_what_was_unpacked_is_kept_and_a_damaged_one_is_unpacked_anew(
+    batched, unpacked, tmp_path, monkeypatch, window, boxes
+):
     monkeypatch.setenv("LIT_FACES_CACHE", str(tmp_path))
-    path, asked = find_model_file(PREDICTOR_FILE), []
-    parts = small_parts(batched)
-
-    def unpacked(file):
-        asked.append(file)
-        return parts
-
-    monkeypatch.setattr(module, "unpack", unpacked)
+    path = find_model_file(PREDICTOR_FILE)
     first = BatchedPredictor.load(path)(window, boxes)
-    assert np.array_equal(BatchedPredictor.load(path)(window, boxes), first) and asked == [path]
+    assert np.array_equal(BatchedPredictor.load(path)(window, boxes), first) and unpacked == [path]
     (kept,) = tmp_path.iterdir()
-    kept.write_bytes(kept.read_bytes()[:1000])
-    assert np.array_equal(BatchedPredictor.load(path)(window, boxes), first) and asked == [path, path]
-    assert np.array_equal(BatchedPredictor.load(path)(window, boxes), first) and asked == [path, path]
-    monkeypatch.setenv("LIT_FACES_CACHE", str(kept))  # no folder: it works all the same
-    assert np.array_equal(BatchedPredictor.load(path)(window, boxes), first)
+    whole = kept.read_bytes()
+    kept.write_bytes(whole[:1000])
+    assert np.array_equal(BatchedPredictor.load(path)(window, boxes), first) and unpacked == [path] * 2
+    assert kept.read_bytes() == whole
+    module.save_weights(kept, {"anchor": torch.zeros(3)}, {})
+    assert np.array_equal(BatchedPredictor.load(path)(window, boxes), first) and unpacked == [path] * 3
+    assert BatchedPredictor.load(path) and unpacked == [path] * 3
+    other = tmp_path / "other.dat"
+    other.write_bytes(b"1")
+    assert BatchedPredictor.load(other) and unpacked == [path] * 3 + [other], "a file's content says which is kept"
+
+
+def test_where_nothing_can_be_kept_it_works_and_says_so(
+    batched, unpacked, tmp_path, monkeypatch, caplog, window, boxes
+):
+    path, file = find_model_file(PREDICTOR_FILE), tmp_path / "file"
+    file.write_text("no folder")
+    monkeypatch.setenv("LIT_FACES_CACHE", str(file))
+    assert np.isfinite(BatchedPredictor.load(path)(window, boxes)).all()
+    assert "set LIT_FACES_CACHE to a folder of yours" in caplog.text
+
+    def homeless(self):
+        raise RuntimeError("Could not determine home directory.")
+
+    caplog.clear()
+    monkeypatch.delenv("LIT_FACES_CACHE")
+    monkeypatch.setattr(type(file), "expanduser", homeless)
+    assert np.isfinite(BatchedPredictor.load(path)(window, boxes)).all() and len(unpacked) == 2
+    assert "no home folder to keep a cache in: set LIT_FACES_CACHE" in caplog.text
 
 
 def test_another_file_is_refused(tmp_path):
@@ -86,16 +120,30 @@ def test_another_file_is_refused(tmp_path):
             module.unpack(path)
 
 
-def test_parts_that_do_not_fit_are_refused(batched):
-    parts = small_parts(batched)
-    with pytest.raises(ValueError, match="leaf"):
-        BatchedPredictor({**parts, "leaf": parts["leaf"][:, :-1]})
-    with pytest.raises(ValueError, match="anchor"):
-        BatchedPredictor({**parts, "anchor": torch.full_like(parts["anchor"], 68)})
+def test_what_cannot_be_unpacked_dlib_reads_itself(monkeypatch, caplog, window, boxes):
+    def refused(path):
+        raise ValueError("trees of another depth")
+
+    monkeypatch.setattr(BatchedPredictor, "load", refused)
+    analyser = FaceAnalyser()
+    assert np.array_equal(analyser.points_at_once(window, boxes[:2]), analyser.points_in(window, boxes[:2]))
+    assert "trees of another depth: box by box" in caplog.text
 
 
-def small_parts(batched: BatchedPredictor) -> dict[str, torch.Tensor]:
-    """Two cascades of the real one."""
-    path = module.default_cache_dir() / f"predictor-{module._fingerprint(find_model_file(PREDICTOR_FILE))}.safetensors"
-    parts = module.load_weights(path)[0] if path.is_file() else module.unpack(find_model_file(PREDICTOR_FILE))
-    return {name: part if name == "mean" else part[:2].clone() for name, part in parts.items()}
+def test_parts_that_do_not_fit_are_refused(batched, small):
+    wrong = {
+        "leaf": small["leaf"][:, :-1],
+        "anchor": torch.full_like(small["anchor"], 68),
+        "first": small["first"].float(),
+        "threshold": small["threshold"][:0],
+    }
+    for name, part in wrong.items():
+        with pytest.raises(ValueError, match=f"parts of a predictor.*{name}"):
+            BatchedPredictor({**small, name: part})
+    with pytest.raises(ValueError, match="parts of a predictor"):
+        BatchedPredictor({name: part for name, part in small.items() if name != "threshold"})
+
+
+def test_no_box_no_points(window, batched):
+    none = np.empty((0, 2, 2))
+    assert batched(window, none).shape == FaceAnalyser().points_in(window, none).shape == (0, 68, 2)

@@ -54,8 +54,10 @@ def moved(before, after):
 def test_every_method_learns_and_leaves_the_old_detector_alone(method, detector, faces):
     before = copy.deepcopy(detector)
     memory, penalty = Shelf(faces(5, 9)), consolidated(method, detector, faces)
-    after = learn_person(detector, faces(7, 1), method, RECIPE, memory, penalty)
+    steps: list[int] = []
+    after = learn_person(detector, faces(7, 1), method, RECIPE, memory, penalty, each_step=lambda: steps.append(1))
     assert moved(before, detector) == set()
+    assert len(steps) == (0 if METHODS[method].trains == "nothing" else RECIPE.steps)
     expected = {"nothing": set(), "head": {"head"}, "all": {"backbone", "head"}}[METHODS[method].trains]
     assert moved(before, after) == expected
     assert memory.asked == ([8] * 8 if METHODS[method].replay else []), "two remembered faces a new one"
@@ -69,8 +71,11 @@ def test_every_method_learns_and_leaves_the_old_detector_alone(method, detector,
 def test_a_delta_is_learnt_beside_the_detector(method, detector, faces):
     before = copy.deepcopy(detector)
     memory, penalty = Shelf(faces(5, 9)), consolidated(method, detector, faces)
-    delta = learn_delta(detector, faces(7, 1), METHODS[method], RECIPE, memory, penalty)
-    assert moved(before, detector) == set()
+    steps: list[int] = []
+    delta = learn_delta(
+        detector, faces(7, 1), METHODS[method], RECIPE, memory, penalty, each_step=lambda: steps.append(1)
+    )
+    assert moved(before, detector) == set() and len(steps) == RECIPE.steps
     assert all(bool(up.any()) for up in delta.up.values())
     assert memory.asked == ([4] * 8 if METHODS[method].replay else [])
 
