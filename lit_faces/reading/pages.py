@@ -75,7 +75,7 @@ def _halved(line: list[tuple[int, NDArray[np.float64]]]) -> list[tuple[int, NDAr
 
 
 def write_plot(path: Path, rows: Iterable[FaceRow], title: str) -> Path:
-    """A row an AU, a colour a face.
+    """A row an AU, a colour a face; AUs that rest all the time are named, not drawn.
 
     Args:
         path: PNG.
@@ -88,8 +88,11 @@ def write_plot(path: Path, rows: Iterable[FaceRow], title: str) -> Path:
     import matplotlib.pyplot as pyplot
 
     people = list(Curves(rows).people.items())[:_FACES]
-    figure, axes = pyplot.subplots(NUM_AUS, 1, figsize=(11, 0.62 * NUM_AUS + 0.8), sharex=True, sharey=True)
-    for number, axis in enumerate(axes):
+    drawn = _lively([intensity for _, (_, intensity) in people])
+    size = (11, 0.62 * len(drawn) + 1.2)
+    figure, grid = pyplot.subplots(len(drawn), 1, figsize=size, sharex=True, sharey=True, squeeze=False)
+    axes = grid[:, 0]
+    for number, axis in zip(drawn, axes):
         for who, (seconds, intensity) in people:
             axis.plot(
                 seconds,
@@ -108,9 +111,19 @@ def write_plot(path: Path, rows: Iterable[FaceRow], title: str) -> Path:
     axes[0].set_title(Path(title).name, fontsize=10)
     if len(people) > 1:
         axes[0].legend(loc="upper right", ncols=len(people), fontsize=7, frameon=False)
-    axes[-1].set_xlabel("seconds")
+    still = [AU_KEYS[number] for number in range(NUM_AUS) if number not in drawn]
+    axes[-1].set_xlabel("seconds" + (f"\nat rest all the time: {', '.join(still)}" if still else ""), fontsize=8)
     figure.tight_layout(h_pad=0.15)
     return save_figure(figure, path, 110)
+
+
+def _lively(readings: list[NDArray[np.float64]]) -> list[int]:
+    """AUs that move in some face, or are read at grade 1 or more; all where none does."""
+    found = set()
+    for intensity in readings:
+        low, high, top = np.nanpercentile(intensity, (5, 95, 100), axis=0)
+        found |= set(np.flatnonzero((high - low >= _MOVES) | (top >= 1.0)).tolist())
+    return sorted(found) or list(range(NUM_AUS))
 
 
 def write_page(path: Path, title: str, rows: Iterable[FaceRow], done: Outcome, zeros: Zeros, detector: str) -> Path:
