@@ -44,14 +44,14 @@ class Seen:
         self.triangle = fragments.triangle
 
     def __call__(self, values: Tensor) -> Floats:
-        """Vertex values (N, C) as a picture (S, S, C), 0 where nothing is seen."""
+        """Vertex values (N, C) as a picture (S, S, C), 0 where nothing is seen; each channel lies together."""
         planar = values.t().contiguous()
         out = torch.zeros(len(planar), self.size * self.size)
         at = planar.index_select(1, self.corner[0]) * self.weights[0]
         for k in (1, 2):
             at.addcmul_(planar.index_select(1, self.corner[k]), self.weights[k])
         out[:, self.pixel] = at
-        return np.ascontiguousarray(out.t().reshape(self.size, self.size, -1).numpy())
+        return np.moveaxis(out.reshape(-1, self.size, self.size).numpy(), 0, -1)
 
     def face(self, faces: int) -> Mask:
         """Where triangles of the face are seen, not of the sheet."""
@@ -192,7 +192,9 @@ class State:
         sigma = max(_FILTER_MM * head.scale, 0.45 / head.native) * 0.5
         if sigma > 0.3:
             folds = np.asarray(cv2.GaussianBlur(folds, (0, 0), sigma), np.float32)
-        normal = self.now / np.maximum(np.linalg.norm(self.now, axis=-1, keepdims=True), 1e-6)
+        part = layers.around(np.asarray(folds.any(-1)), 0)  # elsewhere nothing folds
+        folds, now = folds[part], self.now[part]
+        normal = now / np.maximum(np.linalg.norm(now, axis=-1, keepdims=True), 1e-6)
         up = self.view.rotation[0][:, 1].numpy()
         across = np.cross(np.broadcast_to(up, normal.shape), normal)
         across /= np.maximum(np.linalg.norm(across, axis=-1, keepdims=True), 0.2)
@@ -202,7 +204,9 @@ class State:
         tilted /= np.maximum(np.linalg.norm(tilted, axis=-1, keepdims=True), 1e-6)
         lit, flat = (head.light.shade(n) + _TOP_LIGHT * n[..., 1] for n in (tilted, normal))
         change = np.clip(np.maximum(lit, 0.15) / np.maximum(flat, 0.15), *_FURROW)
-        return light * change[..., None] * np.exp(-np.clip(folds[..., 2], -0.2, 1.2)[..., None] * _HOLLOW)
+        out = light.copy()
+        out[part] *= change[..., None] * np.exp(-np.clip(folds[..., 2], -0.2, 1.2)[..., None] * _HOLLOW)
+        return out
 
     def _bunched(self, light: Floats) -> Floats:
         """The measured template of a smile: more of it than the photo shows, or less."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lit_faces.photohead.layers import fill, smooth
+from lit_faces.photohead.layers import around, fill, smooth
 from lit_faces.photohead.light import LUMA, Light, linear
 
 if TYPE_CHECKING:
@@ -120,7 +121,10 @@ def _synthetic(state: State, light: Floats) -> Floats:
     import cv2
 
     head = state.head
-    x, y = state.place[..., 0], state.place[..., 1]
+    blur, edge = max(0.8, 0.55 / head.native), 1.3
+    part = around(state.mouth, 4 * math.ceil(max(blur, edge)) + 2)  # what the filters reach
+    mouth, face = state.mouth[part], state.face[part]
+    x, y = state.place[part][..., 0], state.place[part][..., 1]
     rest, now = head.landmarks.numpy(), head.mesh.landmarks(state.target.vertices).numpy()
     gap = float(now[61:64, 1].mean() - now[65:68, 1].mean())
     upper_edge = rest[62, 1] - _DISPLAY + 0.004 * x**2
@@ -134,13 +138,15 @@ def _synthetic(state: State, light: Floats) -> Floats:
     teeth = head.teeth.colour * ((0.30 + 0.70 * arc**1.5) * (up * gaps[0] + 0.72 * low * gaps[1]))[..., None]
     tongue = np.exp(-((x / 15.0) ** 4)) * (1 - smooth(y, middle - 1.0, middle + 5.0))
     flesh = head.light.skin * np.array([0.30, 0.13, 0.13], np.float32) * (0.22 + 0.78 * tongue[..., None])
-    inward = _depth(state.mouth, head.scale)
+    inward = _depth(mouth, head.scale)
     below = np.clip(now[62, 1] - y, 0, 30)
     shadow = (0.66 + 0.34 * (1 - np.exp(-inward / 0.9))) * (0.86 + 0.14 * (1 - np.exp(-below / 2.5)))
     colour = (flesh * (1 - np.clip(up + low, 0, 1))[..., None] + teeth) * shadow[..., None]
-    colour = cv2.GaussianBlur(colour.astype(np.float32), (0, 0), max(0.8, 0.55 / head.native))
-    soft = cv2.GaussianBlur(state.mouth.astype(np.float32), (0, 0), 1.3)[..., None] * state.face[..., None]
-    return (light * (1 - soft) + colour * soft).astype(np.float32)
+    colour = cv2.GaussianBlur(colour.astype(np.float32), (0, 0), blur)
+    soft = cv2.GaussianBlur(mouth.astype(np.float32), (0, 0), edge)[..., None] * face[..., None]
+    out = light.astype(np.float32)
+    out[part] = light[part] * (1 - soft) + colour * soft
+    return out
 
 
 def _between(x: Floats, width: float, offset: float, sharp: float) -> Floats:

@@ -38,6 +38,16 @@ def sample(picture: Floats, x: Floats, y: Floats, how: int = CUBIC) -> Floats:
     return np.asarray(cv2.remap(picture, x, y, how, borderMode=cv2.BORDER_REPLICATE), np.float32)
 
 
+def around(mask: Mask, margin: int) -> tuple[slice, slice]:
+    """Rows and columns in which a mask (H, W) lies, and a margin; nothing of nothing."""
+    found = []
+    for axis in (1, 0):
+        places = np.flatnonzero(mask.any(axis))
+        first, last = (places[0], places[-1] + 1) if len(places) else (0, 0)
+        found.append(slice(max(int(first) - margin, 0), int(last) + margin if last else 0))
+    return found[0], found[1]
+
+
 def fill(picture: Floats, known: Mask) -> Floats:
     """Unknown pixels of (H, W, C) from the known ones around them, smoothly (pull-push, Gortler et al. 1996)."""
     import cv2
