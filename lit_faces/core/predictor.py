@@ -114,10 +114,9 @@ class BatchedPredictor:
         """
         if not len(boxes):
             return np.empty((0, _POINTS, 2))
-        corners = np.asarray(boxes, np.float32).reshape(-1, 4).T
+        count, corners = len(boxes), np.asarray(boxes, np.float32).reshape(-1, 4).T
         place, extent = corners[:2], corners[2:] - corners[:2]
-        shape = np.repeat(self._mean, len(corners.T), 1)  # (68, n), x + iy in units of the boxes
-        count = corners.shape[1]
+        shape = np.repeat(self._mean, count, 1)  # (68, n), x + iy in units of the boxes
         starts = torch.arange(0, count * self._trees, self._trees)
         for cascade, (leaves, thresholds) in enumerate(zip(self._leaf, self._thresholds_for(count))):
             # the similarity that takes the mean face to this one turns the offsets of the pixels to be looked at

@@ -17,7 +17,7 @@ from lit_faces.reports.page import Page
 from lit_faces.reports.pictures import save_figure
 
 AFTER = "person/after/icc/mean"
-_ALIKE = 0.03  # mean ICC that is within the chance of 40 frames
+_ALIKE = 0.03  # mean ICC: where more is lost, a lower error does not make up for it
 #: What a photo gives without any learning, by the name of its figures (``person/zero/icc/mean``), in words.
 UNTRAINED = {"zero": "the zero alone", "reference": "beside the photo alone"}
 
